@@ -1,0 +1,88 @@
+package tool
+
+import "github.com/sallyport/sallyport/pkg/shell"
+
+// Effect is the coarsest thing that can be said of a tool or an op. MCP
+// annotations are derived from it. The zero value is refused by [New].
+type Effect string
+
+const (
+	Observe Effect = "observe" // reads state
+	Change  Effect = "change"  // writes or controls state
+	Execute Effect = "execute" // runs something of the caller's choosing
+	Link    Effect = "link"    // opens or closes a connection
+)
+
+// Action is what an op does: noun.verb, the word that policy speaks.
+type Action string
+
+// The actions known today. A noun is a thing on a host, but for gateway, which
+// is Sallyport itself: its host list, its configuration.
+const (
+	ShellRun         Action = "shell.run"
+	FileList         Action = "file.list"
+	FileRead         Action = "file.read"
+	FileWrite        Action = "file.write"
+	LogRead          Action = "log.read"
+	HostRead         Action = "host.read"
+	ServiceList      Action = "service.list"
+	ServiceControl   Action = "service.control"
+	PackageRead      Action = "package.read"
+	PackageWrite     Action = "package.write"
+	ContainerList    Action = "container.list"
+	ContainerRead    Action = "container.read"
+	ContainerControl Action = "container.control"
+	ContainerRun     Action = "container.run"
+	DBRun            Action = "db.run"
+	NetProbe         Action = "net.probe"
+	CaptureRun       Action = "capture.run"
+	GatewayList      Action = "gateway.list"
+	GatewayRead      Action = "gateway.read"
+	GatewayControl   Action = "gateway.control"
+)
+
+var effects = map[Action]Effect{
+	ShellRun:    Execute,
+	FileList:    Observe,
+	FileRead:    Observe,
+	FileWrite:   Change,
+	LogRead:     Observe,
+	HostRead:    Observe,
+	ServiceList: Observe, ServiceControl: Change,
+	PackageRead: Observe, PackageWrite: Change,
+	ContainerList: Observe, ContainerRead: Observe, ContainerControl: Change, ContainerRun: Execute,
+	DBRun:       Execute,
+	NetProbe:    Observe,
+	CaptureRun:  Execute,
+	GatewayList: Observe, GatewayRead: Observe, GatewayControl: Change,
+}
+
+// Effect is what an action does in the coarse words of [Effect]; empty for an
+// unknown action.
+func (a Action) Effect() Effect { return effects[a] }
+
+// Op is one meaning of a plan, in the words that policy speaks. Which
+// attributes it has follows from its action; the rest are absent.
+type Op struct {
+	Action Action `json:"action"`
+	Effect Effect `json:"effect"`
+	// Derived ops are what the command analyser read out of a shell.run op: a
+	// redirection to a file is also file.write. Call is the id of the command
+	// that it was read from.
+	Derived bool `json:"derived"`
+	Call    int  `json:"call"`
+
+	Command   *shell.Document `json:"command,omitempty"`     // shell.run
+	Place     string          `json:"place,omitempty"`       // file.*: host or container
+	Path      string          `json:"path,omitempty"`        // file.*: as written, cleaned when absolute
+	Unit      string          `json:"unit,omitempty"`        // service.*, log.read
+	Source    string          `json:"source,omitempty"`      // log.read: journal, kernel, container
+	Operation string          `json:"operation,omitempty"`   // service.control, package.*, container.control, gateway.control
+	Manager   string          `json:"manager,omitempty"`     // package.*
+	Names     []string        `json:"names,omitempty"`       // package.*, container.*
+	Runtime   string          `json:"runtime,omitempty"`     // container.*
+	Argv      []string        `json:"argv,omitempty"`        // container.run: what runs inside
+	Engine    string          `json:"engine,omitempty"`      // db.*
+	Facet     string          `json:"facet,omitempty"`       // host.read
+	Address   string          `json:"destination,omitempty"` // net.probe
+}

@@ -1,0 +1,168 @@
+package tool
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+
+	"github.com/sallyport/sallyport/pkg/shell"
+)
+
+// Plan is what a call will do, decided without any I/O: which hosts, and the
+// steps on each. Steps are what the executor does; the op that each step
+// carries is what it means, in the words that policy speaks.
+type Plan struct {
+	Scope Scope
+	Steps []Step
+	// Wish is what the caller asked for. A zero field is no wish. The
+	// effective limit is the smaller of this and the decision's.
+	Wish Limits
+	// As names the tool in whose place the call is judged and logged; empty
+	// for the tool itself. With DryRun the walk ends after the decision.
+	// Together they are how a plan cannot disagree with a run.
+	As     string
+	DryRun bool
+}
+
+// Scope says where a plan runs: on the host with an alias, on every host with
+// a tag, or, when both are empty, in the gateway itself.
+type Scope struct {
+	Alias string
+	Tag   string
+}
+
+// Step is one thing that the executor does, with its meaning.
+type Step struct {
+	Op Op
+	Do Do
+}
+
+// Do is what a step does: [Shell], [Exec] or [Ask].
+type Do interface{ do() }
+
+// Shell runs a command line. It holds the parsed document rather than text, so
+// that the line that was judged is the line that is sent: its Canonical.
+type Shell struct {
+	Command *shell.Document `json:"command"`
+}
+
+// Exec runs a program with exactly these words; no shell reads them. Stdin is
+// given to it and then closed.
+type Exec struct {
+	Argv  []string `json:"argv"`
+	Stdin []byte   `json:"stdin,omitempty"`
+}
+
+// Ask is answered by the gateway itself; nothing is sent to a host.
+type Ask struct {
+	Question Question `json:"question"`
+	Subject  string   `json:"subject,omitempty"` // an alias, where the question has one
+}
+
+// Question is what can be asked of the gateway.
+type Question string
+
+const (
+	AskPing   Question = "ping"
+	AskHosts  Question = "hosts"
+	AskHost   Question = "host"
+	AskReload Question = "reload"
+)
+
+func (Shell) do() {}
+func (Exec) do()  {}
+func (Ask) do()   {}
+
+// RunLine is the step that runs a command line.
+func RunLine(line string) Step {
+	doc := shell.Parse(line)
+	return Step{
+		Op: Op{Action: ShellRun, Effect: Execute, Command: &doc},
+		Do: Shell{Command: &doc},
+	}
+}
+
+// AskGateway is the step that asks the gateway itself.
+func AskGateway(action Action, q Question, subject string) Step {
+	return Step{
+		Op: Op{Action: action, Effect: action.Effect(), Operation: string(q)},
+		Do: Ask{Question: q, Subject: subject},
+	}
+}
+
+// Ops is everything that the plan means: the op of each step, followed by the
+// ops that the command analyser derives from it.
+func (p Plan) Ops() []Op {
+	var ops []Op
+	for _, s := range p.Steps {
+		ops = append(ops, s.Op)
+		if s.Op.Command != nil {
+			ops = append(ops, Derive(*s.Op.Command)...)
+		}
+	}
+	return ops
+}
+
+// Target is a host as the plan addresses it: names for people and for the
+// host key, the judged address for the dial.
+type Target struct {
+	Alias       string   `json:"alias"`
+	Hostname    string   `json:"hostname"`
+	Port        int      `json:"port"`
+	User        string   `json:"user"`
+	Kind        string   `json:"kind"`
+	Tags        []string `json:"-"`
+	Source      string   `json:"source"` // inventory or adhoc
+	Auth        string   `json:"auth"`   // key, agent, password, cert, interactive
+	Credentials string   `json:"-"`      // name of the entry in credentials.yml
+	Description string   `json:"-"`
+	// Addresses is what the name resolved to, once; Address is the one that
+	// was judged and is dialled, chosen from those that policy allows.
+	Addresses []netip.Addr `json:"addresses"`
+	Address   netip.Addr   `json:"address"`
+	Via       []Target     `json:"via,omitempty"` // jump hosts, the first one dialled first
+}
+
+// Job is a plan on one host after it was allowed: what the executor gets.
+type Job struct {
+	CallID     string
+	DecisionID string
+	Subject    string
+	Digest     string
+	Target     Target
+	Steps      []Step
+	Limits     Limits
+	// Progress, when set, is told of phases and byte counts while the job
+	// runs, at most a few times a second. It must not block.
+	Progress func(Progress)
+}
+
+// Progress is a sign of life from a running job.
+type Progress struct {
+	Phase string // connecting, connected, running
+	Bytes int64  // stdout and stderr together, so far
+}
+
+// Digest identifies exactly what would be done where: the SHA-256, in hex, of
+// the steps and the target with its addresses. The decision log, the audit
+// stream and an approval all carry it.
+func Digest(target Target, steps []Step) string {
+	type step struct {
+		Op Action `json:"op"`
+		Do Do     `json:"do"`
+	}
+	body := struct {
+		Target Target `json:"target"`
+		Steps  []step `json:"steps"`
+	}{Target: target}
+	for _, s := range steps {
+		body.Steps = append(body.Steps, step{s.Op.Action, s.Do})
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic("tool: a plan that cannot be marshalled: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
