@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 
 	"github.com/sallyport/sallyport/pkg/shell"
@@ -91,6 +92,19 @@ func AskGateway(action Action, q Question, subject string) Step {
 	}
 }
 
+// check refuses a plan in which a step lacks its meaning or its deed.
+func (p Plan) check() error {
+	if len(p.Steps) == 0 {
+		return fmt.Errorf("plan has no steps")
+	}
+	for i, s := range p.Steps {
+		if s.Op.Action.Effect() == "" || s.Do == nil {
+			return fmt.Errorf("step %d of the plan has no op or nothing to do", i)
+		}
+	}
+	return nil
+}
+
 // Ops is everything that the plan means: the op of each step, followed by the
 // ops that the command analyser derives from it.
 func (p Plan) Ops() []Op {
@@ -165,4 +179,18 @@ func Digest(target Target, steps []Step) string {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
+}
+
+// HostFacts is what may be told of a host: no secrets, not even where they are.
+type HostFacts struct {
+	Alias          string   `json:"alias,omitempty"`
+	Host           string   `json:"host,omitempty"`
+	Port           int      `json:"port,omitempty"`
+	User           string   `json:"user,omitempty"`
+	Kind           string   `json:"kind,omitempty" doc:"what shell world it is"`
+	Tags           []string `json:"tags,omitempty"`
+	Description    string   `json:"description,omitempty"`
+	Via            []string `json:"via,omitempty" doc:"jump hosts, first one first"`
+	HasCredentials bool     `json:"has_credentials_ref,omitempty"`
+	Profiles       []string `json:"profiles,omitempty" doc:"command profiles that the caller is granted there"`
 }

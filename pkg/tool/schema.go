@@ -1,0 +1,130 @@
+package tool
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Schema is the JSON Schema of a Go type, every object closed. A struct's
+// fields are its exported ones, embedded structs flattened, named by their
+// json tag. Three tags say more:
+//
+//	doc:"…"                  description
+//	arg:"required"           must be present
+//	arg:"min=1,max=1000"     bounds of a number, or of a string's length in characters
+//	enum:"a,b"               the only values
+//
+// It handles what arguments and results are made of: strings, booleans,
+// integers, pointers, slices, string-keyed maps, structs, and any.
+func Schema(t reflect.Type) map[string]any {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return Schema(t.Elem())
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer"}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": Schema(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": Schema(t.Elem())}
+	case reflect.Struct:
+		return structSchema(t)
+	case reflect.Interface:
+		return map[string]any{}
+	}
+	panic(fmt.Sprintf("tool: no schema for %s", t))
+}
+
+func structSchema(t reflect.Type) map[string]any {
+	properties, required := map[string]any{}, []string{}
+	for _, f := range fieldsOf(t) {
+		properties[f.name] = f.schema()
+		if f.required {
+			required = append(required, f.name)
+		}
+	}
+	s := map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	return s
+}
+
+// field is one property of a struct with what its tags say.
+type field struct {
+	name     string
+	index    []int
+	typ      reflect.Type
+	doc      string
+	required bool
+	min, max *int
+	enum     []string
+}
+
+func fieldsOf(t reflect.Type) []field {
+	var fields []field
+	for _, sf := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
+		if sf.Anonymous || !sf.IsExported() || name == "" || name == "-" {
+			continue
+		}
+		fields = append(fields, readTags(sf, name))
+	}
+	return fields
+}
+
+func readTags(sf reflect.StructField, name string) field {
+	f := field{name: name, index: sf.Index, typ: sf.Type, doc: sf.Tag.Get("doc")}
+	if enum := sf.Tag.Get("enum"); enum != "" {
+		f.enum = strings.Split(enum, ",")
+	}
+	for _, part := range strings.Split(sf.Tag.Get("arg"), ",") {
+		key, value, _ := strings.Cut(part, "=")
+		switch key {
+		case "":
+		case "required":
+			f.required = true
+		case "min":
+			f.min = bound(sf, value)
+		case "max":
+			f.max = bound(sf, value)
+		default:
+			panic(fmt.Sprintf("tool: field %s: unknown arg tag %q", sf.Name, part))
+		}
+	}
+	return f
+}
+
+func bound(sf reflect.StructField, value string) *int {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		panic(fmt.Sprintf("tool: field %s: bound %q is not a number", sf.Name, value))
+	}
+	return &n
+}
+
+func (f field) schema() map[string]any {
+	s := Schema(f.typ)
+	if f.doc != "" {
+		s["description"] = f.doc
+	}
+	if f.enum != nil {
+		s["enum"] = f.enum
+	}
+	lower, upper := "minimum", "maximum"
+	if f.typ.Kind() == reflect.String {
+		lower, upper = "minLength", "maxLength"
+	}
+	if f.min != nil {
+		s[lower] = *f.min
+	}
+	if f.max != nil {
+		s[upper] = *f.max
+	}
+	return s
+}

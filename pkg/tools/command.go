@@ -1,0 +1,198 @@
+package tools
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+func sshPlan() *tool.Tool {
+	return tool.New(tool.Spec[commandArgs, planResult]{
+		Name: "ssh_plan", Set: "fleet", Effect: tool.Observe,
+		Doc: "Show what ssh_run would do with a command, and the whole decision, without running it.",
+		Plan: func(a commandArgs) (tool.Plan, error) {
+			p := a.plan()
+			p.As, p.DryRun = "ssh_run", true
+			return p, nil
+		},
+		Format: func(a commandArgs, runs []tool.Run) planResult { return planOf(a, runs[0]) },
+	})
+}
+
+type planResult struct {
+	tool.Status
+	Alias     string            `json:"alias,omitempty"`
+	Command   string            `json:"command,omitempty" doc:"as submitted"`
+	Canonical string            `json:"canonical,omitempty" doc:"what would be sent"`
+	Hash      string            `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
+	Digest    string            `json:"plan,omitempty" doc:"digest of the plan, as in both logs"`
+	Allowed   bool              `json:"allowed"`
+	Limits    *planLimits       `json:"limits,omitempty" doc:"in force if it ran now"`
+	Network   *planNetwork      `json:"network,omitempty"`
+	Revisions map[string]string `json:"revisions,omitempty" doc:"bundles that decided"`
+}
+
+type planLimits struct {
+	MaxSeconds     int   `json:"max_seconds" doc:"0 is none"`
+	MaxOutputBytes int64 `json:"max_output_bytes"`
+	Concurrent     int   `json:"max_concurrent" doc:"0 is none"`
+}
+
+type planNetwork struct {
+	Hostname  string   `json:"hostname"`
+	Port      int      `json:"port"`
+	Address   string   `json:"address" doc:"the one that would be dialled"`
+	Addresses []string `json:"addresses"`
+	Via       []string `json:"via,omitempty"`
+}
+
+// planOf is a decision laid open. That a plan is denied is its result, not a
+// failure of the planning, so the status stays ok.
+func planOf(a commandArgs, r tool.Run) planResult {
+	p := planResult{
+		Status: tool.StatusOf(r), Alias: a.Alias, Command: a.Command, Hash: commandHash(a.Command),
+		Digest: r.Digest, Allowed: r.Decision.Allow, Network: networkOf(r.Target), Revisions: r.Decision.Bundles,
+	}
+	if doc := r.Plan.Steps[0].Op.Command; doc != nil {
+		p.Canonical = doc.Canonical
+	}
+	if r.Decision.Allow {
+		p.Limits = &planLimits{r.Decision.Limits.Seconds, r.Decision.Limits.OutputBytes, r.Decision.Limits.Concurrent}
+	} else if p.Status.Status == tool.StatusDenied {
+		p.Status.Status = tool.StatusOK
+	}
+	return p
+}
+
+func networkOf(t tool.Target) *planNetwork {
+	n := &planNetwork{Hostname: t.Hostname, Port: t.Port, Addresses: []string{}}
+	if t.Address.IsValid() {
+		n.Address = t.Address.String()
+	}
+	for _, a := range t.Addresses {
+		n.Addresses = append(n.Addresses, a.String())
+	}
+	for _, hop := range t.Via {
+		n.Via = append(n.Via, hop.Alias)
+	}
+	return n
+}
+
+func (r planResult) Text() string {
+	switch {
+	case r.Failed():
+		return r.Status.Text()
+	case r.Allowed:
+		return fmt.Sprintf("Allowed on %s: %s\nat most %d s and %d bytes of each stream\ndecision %s",
+			r.Alias, r.Canonical, r.Limits.MaxSeconds, r.Limits.MaxOutputBytes, r.DecisionID)
+	}
+	denied := r.Status
+	denied.Status = tool.StatusDenied
+	return "Would be denied on " + r.Alias + ". " + denied.Text()
+}
+
+func sshRun() *tool.Tool {
+	return tool.New(tool.Spec[commandArgs, runResult]{
+		Name: "ssh_run", Set: "fleet", Effect: tool.Execute,
+		Doc:    "Run a command on one host if policy allows it, and return its output and exit status.",
+		Plan:   func(a commandArgs) (tool.Plan, error) { return a.plan(), nil },
+		Format: func(a commandArgs, runs []tool.Run) runResult { return runOf(a, runs[0]) },
+	})
+}
+
+type runResult struct {
+	tool.Status
+	TaskID     string          `json:"task_id,omitempty" doc:"id of this call"`
+	Alias      string          `json:"alias,omitempty"`
+	Hash       string          `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
+	Digest     string          `json:"plan,omitempty" doc:"digest of the plan, as in both logs"`
+	Outcome    string          `json:"outcome,omitempty" enum:"finished,not_started,unknown" doc:"whether it ran"`
+	ExitCode   int             `json:"exit_code" doc:"-1 when there is none"`
+	Signal     string          `json:"signal,omitempty" doc:"that ended it"`
+	DurationMS int64           `json:"duration_ms"`
+	Cancelled  bool            `json:"cancelled"`
+	Timeout    bool            `json:"timeout"`
+	Stop       string          `json:"stop,omitempty" doc:"why it was stopped"`
+	Survivors  []tool.Survivor `json:"survivors,omitempty" doc:"remote processes that outlived the stop"`
+	TargetIP   string          `json:"target_ip,omitempty"`
+	Output     string          `json:"output" doc:"stdout, then stderr"`
+	Stdout     string          `json:"stdout"`
+	Stderr     string          `json:"stderr"`
+	BytesOut   int64           `json:"bytes_out" doc:"in all, kept or not"`
+	BytesErr   int64           `json:"bytes_err" doc:"in all, kept or not"`
+	Truncated  bool            `json:"truncated"`
+	Hint       string          `json:"hint,omitempty"`
+}
+
+func runOf(a commandArgs, r tool.Run) runResult {
+	res := runResult{
+		Status: tool.StatusOf(r), TaskID: r.CallID, Alias: a.Alias,
+		Hash: commandHash(a.Command), Digest: r.Digest, ExitCode: -1,
+	}
+	if !r.Decision.Allow {
+		res.Hint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
+	}
+	if r.Report == nil {
+		return res
+	}
+	report := r.Report
+	res.Outcome = string(report.Outcome)
+	res.DurationMS = report.Duration.Milliseconds()
+	res.TargetIP = report.Address
+	res.Stop = string(report.Stop)
+	res.Timeout = report.Stop == tool.StopTimeout
+	res.Cancelled = report.Stop == tool.StopCancelled || report.Stop == tool.StopDisconnect
+	res.Survivors = report.Survivors
+	if len(report.Outputs) > 0 {
+		res.take(report.Outputs[0])
+	}
+	return res
+}
+
+func (r *runResult) take(o tool.Output) {
+	if o.Exit != nil {
+		r.ExitCode = *o.Exit
+	}
+	r.Signal = o.Signal
+	r.Stdout, r.Stderr = text(o.Stdout), text(o.Stderr)
+	r.BytesOut, r.BytesErr = o.Stdout.Bytes, o.Stderr.Bytes
+	r.Truncated = o.Stdout.Truncated || o.Stderr.Truncated
+	r.Output = strings.TrimSpace(strings.TrimRight(r.Stdout, "\n") + "\n" + r.Stderr)
+}
+
+// text is a stream as a string: what is not UTF-8 becomes the replacement
+// character.
+func text(s tool.Stream) string { return strings.ToValidUTF8(string(s.Kept), "\uFFFD") }
+
+func (r runResult) Text() string {
+	if r.Status.Status == tool.StatusDenied || r.Status.Status == tool.StatusInvalid {
+		return strings.TrimSpace(r.Status.Text() + "\n" + r.Hint)
+	}
+	var b strings.Builder
+	if r.Output == "" {
+		b.WriteString("(no output)")
+	}
+	b.WriteString(r.Output)
+	if r.Failed() {
+		fmt.Fprintf(&b, "\n%s", r.Status.Text())
+	}
+	for _, s := range r.Survivors {
+		fmt.Fprintf(&b, "\nstill running: %d %s", s.PID, s.Command)
+	}
+	switch {
+	case r.Signal != "":
+		fmt.Fprintf(&b, "\n[ended by signal %s]", r.Signal)
+	case r.ExitCode != 0:
+		fmt.Fprintf(&b, "\n[exit status %d]", r.ExitCode)
+	}
+	return b.String()
+}
+
+// commandHash names a command in records and results without repeating it.
+func commandHash(command string) string {
+	sum := sha256.Sum256([]byte(command))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,177 @@
+package tools
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// fleet is the hosts of the inventory and one command at a time on them.
+func fleet() []*tool.Tool {
+	return []*tool.Tool{sshPing(), sshListHosts(), sshDescribeHost(), sshPlan(), sshRun(), sshReloadConfig()}
+}
+
+type noArgs struct{}
+
+type hostArgs struct {
+	Alias string `json:"alias" arg:"required,max=100" doc:"host alias from the inventory"`
+}
+
+type commandArgs struct {
+	Alias      string `json:"alias" arg:"required,max=100" doc:"host alias from the inventory"`
+	Command    string `json:"command" arg:"required" doc:"command line; pipes and lists are fine when every part is allowed"`
+	MaxSeconds int    `json:"max_seconds,omitempty" arg:"min=1,max=86400" doc:"stop after this many seconds; policy may allow less"`
+	MaxOutput  int    `json:"max_output_bytes,omitempty" arg:"min=1,max=16777216" doc:"keep this much of each stream; policy may allow less"`
+}
+
+func (a commandArgs) plan() tool.Plan {
+	return tool.Plan{
+		Scope: tool.Scope{Alias: a.Alias},
+		Steps: []tool.Step{tool.RunLine(a.Command)},
+		Wish:  tool.Limits{Seconds: a.MaxSeconds, OutputBytes: int64(a.MaxOutput)},
+	}
+}
+
+func sshPing() *tool.Tool {
+	return tool.New(tool.Spec[noArgs, pingResult]{
+		Name: "ssh_ping", Set: "fleet", Effect: tool.Observe,
+		Doc: "Check that the gateway itself answers; no host is contacted.",
+		Plan: func(noArgs) (tool.Plan, error) {
+			return ask(tool.GatewayRead, tool.AskPing, ""), nil
+		},
+		Format: func(_ noArgs, runs []tool.Run) pingResult {
+			r := pingResult{Status: tool.StatusOf(runs[0])}
+			if !r.Failed() {
+				r.Status.Status = "ok"
+				r.Pong = "pong"
+			}
+			return r
+		},
+	})
+}
+
+// ask is a plan that the gateway answers itself.
+func ask(action tool.Action, q tool.Question, subject string) tool.Plan {
+	return tool.Plan{Steps: []tool.Step{tool.AskGateway(action, q, subject)}}
+}
+
+// answer is what the gateway said, in the type that it said it in.
+func answer[T any](r tool.Run) (T, bool) {
+	if r.Report == nil || len(r.Report.Outputs) == 0 {
+		var none T
+		return none, false
+	}
+	v, ok := r.Report.Outputs[0].Answer.(T)
+	return v, ok
+}
+
+type pingResult struct {
+	tool.Status
+	Pong string `json:"reply,omitempty" doc:"pong"`
+}
+
+func (r pingResult) Text() string {
+	if r.Failed() {
+		return r.Status.Text()
+	}
+	return "pong"
+}
+
+func sshListHosts() *tool.Tool {
+	return tool.New(tool.Spec[noArgs, hostsResult]{
+		Name: "ssh_list_hosts", Set: "fleet", Effect: tool.Observe,
+		Doc: "List the aliases of all hosts in the inventory.",
+		Plan: func(noArgs) (tool.Plan, error) {
+			return ask(tool.GatewayList, tool.AskHosts, ""), nil
+		},
+		Format: func(_ noArgs, runs []tool.Run) hostsResult {
+			hosts, _ := answer[[]string](runs[0])
+			return hostsResult{Status: tool.StatusOf(runs[0]), Hosts: hosts, Count: len(hosts)}
+		},
+	})
+}
+
+type hostsResult struct {
+	tool.Status
+	Hosts []string `json:"hosts" doc:"aliases in file order"`
+	Count int      `json:"count"`
+}
+
+func (r hostsResult) Text() string {
+	switch {
+	case r.Failed():
+		return r.Status.Text()
+	case r.Count == 0:
+		return "No hosts: servers.yml lists none."
+	}
+	return fmt.Sprintf("%d hosts: %s", r.Count, strings.Join(r.Hosts, ", "))
+}
+
+func sshDescribeHost() *tool.Tool {
+	return tool.New(tool.Spec[hostArgs, hostResult]{
+		Name: "ssh_describe_host", Set: "fleet", Effect: tool.Observe,
+		Doc: "Describe one host: where it is, its tags, what policy grants there. No secrets.",
+		Plan: func(a hostArgs) (tool.Plan, error) {
+			return ask(tool.GatewayRead, tool.AskHost, a.Alias), nil
+		},
+		Format: func(_ hostArgs, runs []tool.Run) hostResult {
+			host, ok := answer[tool.HostFacts](runs[0])
+			r := hostResult{Status: tool.StatusOf(runs[0])}
+			if ok {
+				r.HostFacts = &host
+			}
+			return r
+		},
+	})
+}
+
+type hostResult struct {
+	tool.Status
+	*tool.HostFacts
+}
+
+func (r hostResult) Text() string {
+	if r.Failed() {
+		return r.Status.Text()
+	}
+	text := fmt.Sprintf("%s: %s@%s:%d, tags %s", r.Alias, r.User, r.Host, r.Port, orNone(r.Tags))
+	if r.Description != "" {
+		text += "; " + r.Description
+	}
+	return text + "; profiles " + orNone(r.Profiles)
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
+
+func sshReloadConfig() *tool.Tool {
+	return tool.New(tool.Spec[noArgs, reloadResult]{
+		Name: "ssh_reload_config", Set: "fleet", Effect: tool.Change,
+		Doc: "Load the configuration again; a bad one changes nothing and says why.",
+		Plan: func(noArgs) (tool.Plan, error) {
+			return ask(tool.GatewayControl, tool.AskReload, ""), nil
+		},
+		Format: func(_ noArgs, runs []tool.Run) reloadResult {
+			r := reloadResult{Status: tool.StatusOf(runs[0])}
+			r.Revisions, _ = answer[map[string]string](runs[0])
+			return r
+		},
+	})
+}
+
+type reloadResult struct {
+	tool.Status
+	Revisions map[string]string `json:"revisions,omitempty" doc:"bundle revisions that decide from now on"`
+}
+
+func (r reloadResult) Text() string {
+	if r.Failed() {
+		return r.Status.Text()
+	}
+	return "Configuration loaded."
+}

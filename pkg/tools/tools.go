@@ -1,0 +1,32 @@
+// Package tools holds the definitions of all tools, one file per toolset.
+//
+// A definition is a literal: its argument struct is its schema, its Plan is
+// pure, and so is its Format. The package imports nothing but pkg/tool, so no
+// tool can reach a host, a policy or a client on a road of its own.
+package tools
+
+import "github.com/sallyport/sallyport/pkg/tool"
+
+// All is the table of contents: every tool, by toolset.
+func All() []*tool.Tool {
+	return fleet()
+}
+
+// In is the tools of the given toolsets, and the names that are no toolset.
+func In(sets []string) (in []*tool.Tool, unknown []string) {
+	bySet := map[string][]*tool.Tool{}
+	for _, t := range All() {
+		bySet[t.Set] = append(bySet[t.Set], t)
+	}
+	for _, s := range sets {
+		switch {
+		case s == "all":
+			return All(), nil
+		case bySet[s] == nil:
+			unknown = append(unknown, s)
+		default:
+			in = append(in, bySet[s]...)
+		}
+	}
+	return in, unknown
+}
