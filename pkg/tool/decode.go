@@ -155,6 +155,9 @@ func (f field) checkString(raw json.RawMessage, dst reflect.Value) error {
 	if f.name != "command" {
 		s = strings.TrimSpace(s)
 		dst.SetString(s)
+		if strings.HasPrefix(s, "-") {
+			return badArgument(f.name, fmt.Sprintf("argument %q begins with a dash", f.name), "names begin with a letter or digit")
+		}
 		if r := strings.IndexFunc(s, notInName); r >= 0 {
 			c, _ := utf8.DecodeRuneInString(s[r:])
 			return badArgument(f.name, fmt.Sprintf("argument %q holds %s", f.name, describeRune(c)),

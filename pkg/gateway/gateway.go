@@ -1,0 +1,192 @@
+// Package gateway is the walk: the one road from a tool call to a host.
+//
+// [Gateway.Call] reads like the list in which it is promised: find the tool and
+// plan, look up the host and resolve its name once, build the input document,
+// decide and log, refuse or record the start, run exactly that plan, record the
+// end, format. A dry run is the same function up to the decision, so a plan
+// cannot disagree with a run. Several hosts are one plan, one input and one
+// decision each, side by side under a bound.
+//
+// The package is the only place where the parts meet. It declares the narrow
+// interfaces that it needs, a [Decider] and a [Runner] among them, and is given
+// them; it never sees OPA, SSH or MCP itself.
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/sallyport/sallyport/pkg/audit"
+	"github.com/sallyport/sallyport/pkg/config"
+	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// Decider judges an input and has logged its decision before it returns. It
+// never fails: what cannot be judged is refused.
+type Decider interface {
+	Decide(ctx context.Context, in policy.Input, m policy.Mark) tool.Decision
+	Revisions() map[string]string
+	Ready() error
+}
+
+// Runner runs an allowed job and tells the truth about how it ended.
+type Runner interface {
+	Run(ctx context.Context, job tool.Job) tool.Report
+}
+
+// Recorder takes what happened. An error means that it is not on record.
+type Recorder interface {
+	Write(ctx context.Context, e audit.Event) error
+}
+
+// Options are the parts. All but Reload and Logger are required.
+type Options struct {
+	Tools   []*tool.Tool
+	Config  *config.Config
+	Decider Decider
+	Runner  Runner
+	Audit   Recorder
+	Lookup  Lookup // default: the system's resolver
+	// Reload builds everything anew from the configuration files and swaps it
+	// in, or changes nothing. Nil: there is nothing to reload.
+	Reload func(ctx context.Context) (*config.Config, error)
+	Logger *slog.Logger
+	Now    func() time.Time
+}
+
+// Gateway makes calls. It is safe for concurrent use.
+type Gateway struct {
+	tools    map[string]*tool.Tool
+	names    []string
+	config   atomic.Pointer[config.Config]
+	decider  Decider
+	runner   Runner
+	audit    Recorder
+	resolver resolver
+	usage    usage
+	calls    atomic.Int64
+	reload   func(ctx context.Context) (*config.Config, error)
+	reloads  sync.Mutex
+	unsaved  atomic.Int64 // outcomes that could not be recorded
+	log      *slog.Logger
+	now      func() time.Time
+}
+
+// New puts the parts together.
+func New(o Options) *Gateway {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Lookup == nil {
+		o.Lookup = net.DefaultResolver
+	}
+	g := &Gateway{
+		tools: map[string]*tool.Tool{}, decider: o.Decider, runner: o.Runner, audit: o.Audit,
+		reload: o.Reload, log: o.Logger, now: o.Now,
+	}
+	for _, t := range o.Tools {
+		g.tools[t.Name] = t
+		g.names = append(g.names, t.Name)
+	}
+	slices.Sort(g.names)
+	g.config.Store(o.Config)
+	resolving := o.Config.Settings.Resolver
+	g.resolver = resolver{lookup: o.Lookup, timeout: resolving.Timeout, keep: resolving.Cache, now: o.Now}
+	return g
+}
+
+// Tools lists the tools that are switched on, by name.
+func (g *Gateway) Tools(_ context.Context, _ tool.Caller) []*tool.Tool {
+	all := make([]*tool.Tool, 0, len(g.names))
+	for _, name := range g.names {
+		all = append(all, g.tools[name])
+	}
+	return all
+}
+
+// Ready says why calls would be refused whatever they ask for; nil when they
+// would not.
+func (g *Gateway) Ready(_ context.Context) error { return g.decider.Ready() }
+
+// Call makes one tool call for a caller. Progress may be nil. Cancelling ctx,
+// with a [tool.Stop] as its cause, stops what runs.
+func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, args json.RawMessage, progress func(tool.Progress)) Result {
+	c := &call{gateway: g, id: newID(g.now()), caller: caller, name: name, args: args, progress: progress}
+	release, problem := g.admit()
+	if problem != nil {
+		return c.invalid(ctx, problem)
+	}
+	defer release()
+	if problem := c.planIt(); problem != nil {
+		return c.invalid(ctx, problem)
+	}
+	targets, problem := c.targets()
+	if problem != nil {
+		return c.invalid(ctx, problem)
+	}
+	return c.result(c.onEach(ctx, targets))
+}
+
+// admit bounds the calls in flight, whoever makes them.
+func (g *Gateway) admit() (release func(), problem *tool.Problem) {
+	most := int64(g.config.Load().Settings.Limits.Calls)
+	if g.calls.Add(1) > most {
+		g.calls.Add(-1)
+		return nil, &tool.Problem{
+			Code: "busy", Message: "the gateway is at its limit of calls in flight",
+			Remedy: "try again when others have finished; limits.calls in sallyport.yml sets the bound",
+		}
+	}
+	return func() { g.calls.Add(-1) }, nil
+}
+
+// Reload loads the configuration again for whoever asks: an agent that policy
+// lets, a signal, a changed file. A configuration that does not load changes
+// nothing; either way it is on record.
+func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, error) {
+	g.reloads.Lock()
+	defer g.reloads.Unlock()
+	if g.reload == nil {
+		return g.decider.Revisions(), nil
+	}
+	next, err := g.reload(ctx)
+	event := audit.Event{Type: audit.Reload, Subject: by}
+	if err != nil {
+		event.Failure, event.Detail = "reload", err.Error()
+		g.log.Error("configuration not loaded; the last good one stays", "by", by, "problem", err)
+	} else {
+		g.config.Store(next)
+		g.log.Info("configuration loaded", "by", by, "revisions", g.decider.Revisions())
+	}
+	if werr := g.audit.Write(context.WithoutCancel(ctx), event); werr != nil {
+		g.log.Error("reload not on record", "problem", werr)
+	}
+	return g.decider.Revisions(), err
+}
+
+// Similar names the tool that a misspelt name was probably meant for.
+func (g *Gateway) similar(name string) string {
+	for _, known := range g.names {
+		if strings.EqualFold(known, name) || strings.Contains(known, name) || strings.Contains(name, known) {
+			return known
+		}
+	}
+	return strings.Join(g.names, ", ")
+}
+
+func newID(now time.Time) string {
+	return ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
+}
