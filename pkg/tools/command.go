@@ -168,27 +168,23 @@ func (r *runResult) take(o tool.Output) {
 func text(s tool.Stream) string { return strings.ToValidUTF8(string(s.Kept), "\uFFFD") }
 
 func (r runResult) Text() string {
-	if r.Status.Status == tool.StatusDenied || r.Status.Status == tool.StatusInvalid {
-		return strings.TrimSpace(r.Status.Text() + "\n" + r.Hint)
-	}
-	var b strings.Builder
-	if r.Output == "" {
-		b.WriteString("(no output)")
-	}
-	b.WriteString(r.Output)
-	if r.Failed() {
-		fmt.Fprintf(&b, "\n%s", r.Status.Text())
+	parts := []string{r.Output}
+	switch {
+	case r.Failed():
+		parts = append(parts, r.Status.Text())
+	case r.Output == "":
+		parts = append(parts, "(no output)")
 	}
 	for _, s := range r.Survivors {
-		fmt.Fprintf(&b, "\nstill running: %d %s", s.PID, s.Command)
+		parts = append(parts, fmt.Sprintf("still running: %d %s", s.PID, s.Command))
 	}
 	switch {
 	case r.Signal != "":
-		fmt.Fprintf(&b, "\n[ended by signal %s]", r.Signal)
-	case r.ExitCode != 0:
-		fmt.Fprintf(&b, "\n[exit status %d]", r.ExitCode)
+		parts = append(parts, fmt.Sprintf("[ended by signal %s]", r.Signal))
+	case r.ExitCode > 0:
+		parts = append(parts, fmt.Sprintf("[exit status %d]", r.ExitCode))
 	}
-	return b.String()
+	return strings.TrimSpace(strings.Join(append(parts, r.Hint), "\n"))
 }
 
 // commandHash names a command in records and results without repeating it.

@@ -1,0 +1,182 @@
+package tools
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+// examples are calls of each tool whose plans its golden shows. A tool without
+// an example fails.
+var examples = map[string][]string{
+	"ssh_ping":          {`{}`},
+	"ssh_list_hosts":    {`{}`},
+	"ssh_describe_host": {`{"alias":"web1"}`},
+	"ssh_plan":          {`{"alias":"web1","command":"df -h | tail -1"}`},
+	"ssh_run": {
+		`{"alias":"web1","command":"uptime"}`,
+		`{"alias":"web1","command":"sudo -n systemctl restart app","max_seconds":30,"max_output_bytes":4096}`,
+		`{"alias":"web1","command":"echo $(id)"}`,
+	},
+	"ssh_reload_config": {`{}`},
+}
+
+// golden is all that an agent sees of a tool, and what its examples plan.
+type golden struct {
+	Name   string          `json:"name"`
+	Set    string          `json:"set"`
+	Doc    string          `json:"doc"`
+	Effect tool.Effect     `json:"effect"`
+	Input  json.RawMessage `json:"input_schema"`
+	Output json.RawMessage `json:"output_schema"`
+	Plans  []goldenPlan    `json:"plans"`
+}
+
+type goldenPlan struct {
+	Arguments json.RawMessage `json:"arguments"`
+	Plan      tool.Plan       `json:"plan"`
+	Ops       []tool.Op       `json:"ops"`
+}
+
+func TestGoldens(t *testing.T) {
+	for _, def := range All() {
+		t.Run(def.Name, func(t *testing.T) {
+			got := goldenOf(t, def)
+			path := filepath.Join("..", "..", "testdata", "tools", def.Name+".json")
+			if *update {
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatalf("no golden: %v; write it with: go test ./pkg/tools -update", err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Errorf("what agents see changed (write it anew with -update when that is meant):\n%s", d)
+			}
+		})
+	}
+}
+
+func goldenOf(t *testing.T, def *tool.Tool) []byte {
+	t.Helper()
+	g := golden{Name: def.Name, Set: def.Set, Doc: def.Doc, Effect: def.Effect, Input: def.Input, Output: def.Output}
+	if len(examples[def.Name]) == 0 {
+		t.Fatal("the tool has no example")
+	}
+	for _, args := range examples[def.Name] {
+		plan, err := def.Plan(json.RawMessage(args))
+		if err != nil {
+			t.Fatalf("example %s: %v", args, err)
+		}
+		g.Plans = append(g.Plans, goldenPlan{Arguments: json.RawMessage(args), Plan: plan, Ops: plan.Ops()})
+	}
+	b, err := json.MarshalIndent(g, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, '\n')
+}
+
+func TestNamesAreUniqueAndEveryToolIsInASet(t *testing.T) {
+	seen := map[string]bool{}
+	for _, def := range All() {
+		if seen[def.Name] {
+			t.Errorf("%s is defined twice", def.Name)
+		}
+		seen[def.Name] = true
+	}
+	if in, unknown := In([]string{"fleet", "moon"}); len(in) != len(fleet()) || len(unknown) != 1 || unknown[0] != "moon" {
+		t.Errorf("In(fleet, moon) = %d tools, unknown %v", len(in), unknown)
+	}
+	if in, _ := In([]string{"all"}); len(in) != len(All()) {
+		t.Errorf("In(all) has %d tools of %d", len(in), len(All()))
+	}
+}
+
+// A dry run must judge the very plan that a run would carry out.
+func TestPlanPlansWhatRunRuns(t *testing.T) {
+	args := json.RawMessage(`{"alias":"web1","command":"df -h","max_seconds":5}`)
+	run, err := sshRun().Plan(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dry, err := sshPlan().Plan(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dry.As != "ssh_run" || !dry.DryRun {
+		t.Errorf("ssh_plan is judged as %q, dry %v", dry.As, dry.DryRun)
+	}
+	dry.As, dry.DryRun = "", false
+	if d := cmp.Diff(run, dry); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestRunResultTellsHowItEnded(t *testing.T) {
+	zero, seven := 0, 7
+	allowed := tool.Decision{ID: "d1", Allow: true, Limits: tool.Limits{Seconds: 5}}
+	stream := func(s string) tool.Stream { return tool.Stream{Kept: []byte(s), Bytes: int64(len(s))} }
+	for name, tc := range map[string]struct {
+		run    tool.Run
+		text   string
+		failed bool
+		exit   int
+	}{
+		"ok": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Stdout: stream("hi\n"), Exit: &zero}}}},
+			"hi", false, 0,
+		},
+		"no output but a status": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Exit: &seven}}}},
+			"(no output)\n[exit status 7]", false, 7,
+		},
+		"both streams": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Stdout: stream("a\n"), Stderr: stream("b\n"), Exit: &zero}}}},
+			"a\nb", false, 0,
+		},
+		"signal": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Signal: "KILL"}}}},
+			"(no output)\n[ended by signal KILL]", false, -1,
+		},
+		"time limit": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Stopped: true, Outputs: []tool.Output{{Stdout: stream("x")}}}},
+			"x\nStopped.\nstopped at the time limit of 5 s [timeout]\ndecision d1", true, -1,
+		},
+		"survivor": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Survivors: []tool.Survivor{{PID: 9, Command: "sleep"}}}},
+			"Stopped.\nstopped at the time limit of 5 s [timeout]\ndecision d1\nstill running: 9 sleep", true, -1,
+		},
+		"no connection": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.NotStarted, Err: &tool.Failure{Code: tool.FailRefused, Message: "web1 refuses", Remedy: "start sshd"}}},
+			"Failed.\nweb1 refuses [connection_refused]. start sshd\ndecision d1", true, -1,
+		},
+		"denied": {
+			tool.Run{Decision: tool.Decision{ID: "d2", Reasons: []tool.Reason{{Code: "c", Title: "no", Detail: "rm", Remedy: "ls"}}}},
+			"Denied by policy.\n- no [c]: rm (ls)\ndecision d2\nssh_plan shows the whole decision for a changed command; policy itself is changed by people", true, -1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := runOf(commandArgs{Alias: "web1", Command: "x"}, tc.run)
+			if d := cmp.Diff(tc.text, got.Text()); d != "" {
+				t.Error(d)
+			}
+			if got.Failed() != tc.failed || got.ExitCode != tc.exit {
+				t.Errorf("failed %v, exit %d; want %v, %d", got.Failed(), got.ExitCode, tc.failed, tc.exit)
+			}
+		})
+	}
+}
