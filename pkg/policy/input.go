@@ -110,6 +110,7 @@ type Facts struct {
 	Tool   *tool.Tool
 	Caller tool.Caller
 	Plan   tool.Plan
+	Digest string // of the plan on the target, see tool.Digest
 	Target tool.Target
 	Usage  Usage
 	Now    time.Time

@@ -1,0 +1,58 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// canaryTime is when canaries are judged; any moment does.
+var canaryTime = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// canaries are inputs that a bundle has to answer, whatever it says, before it
+// becomes active: they go through every form that an input takes.
+func canaries(hosts []string) map[string]Input {
+	in := map[string]Input{
+		"gateway": canary(tool.Target{}, tool.AskGateway(tool.GatewayList, tool.AskHosts, "")),
+		"reload":  canary(tool.Target{}, tool.AskGateway(tool.GatewayControl, tool.AskReload, "")),
+		"unresolved": canary(tool.Target{Alias: "sallyport-canary", Hostname: "canary.invalid", Port: 22, Source: "inventory"},
+			tool.RunLine("uptime")),
+	}
+	for _, line := range []string{
+		"uptime",
+		"sudo -n systemctl status nginx 2>/dev/null | grep -c \"act\"ive; df -h",
+		"ls -l /var/log/*.log",
+		"id > /tmp/x && $(id) & cat <<E\nE\n",
+		"'",
+		"",
+	} {
+		for _, alias := range append([]string{"sallyport-canary"}, hosts...) {
+			in[line+" on "+alias] = canary(canaryTarget(alias), tool.RunLine(line))
+		}
+	}
+	return in
+}
+
+func canary(target tool.Target, step tool.Step) Input {
+	return NewInput(Facts{
+		CallID: "canary",
+		Tool:   &tool.Tool{Name: "canary", Set: "canary", Effect: step.Op.Effect},
+		Caller: tool.Caller{Subject: "sallyport-canary", Groups: []string{"sallyport-canary"}, Auth: "local", Transport: "stdio"},
+		Plan:   tool.Plan{Scope: tool.Scope{Alias: target.Alias}, Steps: []tool.Step{step}},
+		Target: target,
+		Now:    canaryTime,
+	})
+}
+
+func canaryTarget(alias string) tool.Target {
+	four, six := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.MustParseAddr("2001:db8::1")
+	return tool.Target{
+		Alias: alias, Hostname: "canary.invalid", Port: 22, User: "canary", Kind: "posix", Source: "inventory", Auth: "key",
+		Tags: []string{"sallyport-canary"}, Addresses: []netip.Addr{four, six}, Address: four,
+		Via: []tool.Target{{
+			Alias: "sallyport-canary-hop", Hostname: "hop.invalid", Port: 22,
+			Addresses: []netip.Addr{six}, Address: six,
+		}},
+	}
+}

@@ -1,0 +1,176 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/metrics"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/topdown/cache"
+)
+
+// entryPoint is the rule that decides; entryPath is how the decision log calls
+// it.
+const (
+	entryPoint = "data.sallyport.decision"
+	entryPath  = "sallyport/decision"
+	maskRule   = "data.system.log.mask"
+	dropRule   = "data.system.log.drop"
+)
+
+// revision is one state of policy and data, ready to be asked.
+type revision struct {
+	decide  rego.PreparedEvalQuery
+	mask    *rego.PreparedEvalQuery // nil: no bundle masks records
+	drop    *rego.PreparedEvalQuery // nil: no bundle drops records
+	bundles map[string]string       // name -> revision
+}
+
+func newRevision(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*revision, error) {
+	r := &revision{}
+	decide, err := prepare(ctx, entryPoint, c, store, txn)
+	if err != nil {
+		return nil, err
+	}
+	r.decide = *decide
+	if r.mask, err = prepareIfDefined(ctx, maskRule, c, store, txn); err != nil {
+		return nil, err
+	}
+	if r.drop, err = prepareIfDefined(ctx, dropRule, c, store, txn); err != nil {
+		return nil, err
+	}
+	r.bundles, err = revisionsIn(ctx, store, txn)
+	return r, err
+}
+
+func prepare(ctx context.Context, query string, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*rego.PreparedEvalQuery, error) {
+	pq, err := rego.New(
+		rego.Query(query), rego.Compiler(c), rego.Store(store), rego.Transaction(txn),
+		rego.StrictBuiltinErrors(true), rego.GenerateJSON(asTerm),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("query %s: %w", query, err)
+	}
+	return &pq, nil
+}
+
+// asTerm keeps a result as OPA's own value instead of converting it.
+func asTerm(t *ast.Term, _ *rego.EvalContext) (any, error) { return t, nil }
+
+func prepareIfDefined(ctx context.Context, query string, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*rego.PreparedEvalQuery, error) {
+	if len(c.GetRulesExact(ast.MustParseRef(query))) == 0 {
+		return nil, nil
+	}
+	return prepare(ctx, query, c, store, txn)
+}
+
+func revisionsIn(ctx context.Context, store storage.Store, txn storage.Transaction) (map[string]string, error) {
+	names, err := bundle.ReadBundleNamesFromStore(ctx, store, txn)
+	if err != nil {
+		return nil, fmt.Errorf("bundle names: %w", err)
+	}
+	revisions := make(map[string]string, len(names))
+	for _, name := range names {
+		if revisions[name], err = bundle.ReadBundleRevisionFromStore(ctx, store, txn, name); err != nil {
+			return nil, fmt.Errorf("revision of bundle %s: %w", name, err)
+		}
+	}
+	return revisions, nil
+}
+
+// evaluation is one question to a prepared query.
+type evaluation struct {
+	query   *rego.PreparedEvalQuery
+	txn     storage.Transaction
+	input   ast.Value
+	now     time.Time // what policies see as the time
+	timeout time.Duration
+	values  cache.InterQueryValueCache
+}
+
+var (
+	errUndefined   = errors.New("the rule has no value")
+	errManyAnswers = errors.New("the query has more than one result")
+	errTimeout     = errors.New("no answer in time")
+)
+
+// run evaluates under the deadline. OPA does not watch the context when it is
+// given a canceller of ours, which saves a goroutine for each decision.
+func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
+	cancel := topdown.NewCancel()
+	deadline := time.AfterFunc(v.timeout, cancel.Cancel)
+	defer deadline.Stop()
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, cancel.Cancel)
+		defer stop()
+	}
+	rs, err := v.query.Eval(ctx,
+		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
+		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
+		rego.EvalInterQueryBuiltinValueCache(v.values),
+	)
+	switch {
+	case err != nil:
+		return nil, evalError(ctx, err)
+	case len(rs) == 0:
+		return nil, errUndefined
+	case len(rs) > 1 || len(rs[0].Expressions) != 1:
+		return nil, errManyAnswers
+	}
+	return rs[0].Expressions[0].Value.(*ast.Term), nil
+}
+
+func evalError(ctx context.Context, err error) error {
+	if !topdown.IsCancel(err) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errTimeout
+}
+
+// evaluate asks the active revision and reads its decision into the record.
+func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
+	rec.value = rec.input.Value()
+	v := evaluation{
+		query: &r.decide, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
+	}
+	asked := time.Now()
+	term, err := v.run(ctx)
+	rec.took = time.Since(asked)
+	if err != nil {
+		rec.fail(failureOf(ctx, err), err)
+		return
+	}
+	result, err := readResult(term.Value)
+	if err != nil {
+		rec.fail(failMalformed, err)
+		return
+	}
+	rec.decide(result)
+}
+
+func failureOf(ctx context.Context, err error) failure {
+	switch {
+	case errors.Is(err, errUndefined):
+		return failUndefined
+	case errors.Is(err, errManyAnswers):
+		return failMalformed
+	case errors.Is(err, errTimeout):
+		return failTimeout
+	case ctx.Err() != nil:
+		return failCancelled
+	}
+	var te *topdown.Error
+	if errors.As(err, &te) && te.Code == topdown.ConflictErr {
+		return failConflict
+	}
+	return failEvaluation
+}

@@ -1,0 +1,119 @@
+package policy
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// NewInput puts facts into the form that policies read. It does nothing else:
+// no look-up, no clock, no default that a rule would have to know about.
+func NewInput(f Facts) Input {
+	return Input{
+		Version: InputVersion,
+		Call:    newCall(f),
+		Subject: Subject{
+			ID: f.Caller.Subject, Groups: list(f.Caller.Groups), Auth: f.Caller.Auth,
+			Client: f.Caller.Client, Transport: f.Caller.Transport,
+		},
+		Host:    newHost(f.Target),
+		Network: Network{Address: addressText(f.Target.Address), Addresses: newAddresses(f.Target.Addresses)},
+		Ops:     list(f.Plan.Ops()),
+		Limits:  InputLimits{Requested: f.Plan.Wish},
+		Usage:   f.Usage,
+		Now:     f.Now.UTC().Format(time.RFC3339Nano),
+	}
+}
+
+func newCall(f Facts) Call {
+	c := Call{ID: f.CallID, Digest: f.Digest}
+	if f.Tool != nil {
+		c.Tool, c.Toolset, c.Effect = f.Tool.Name, f.Tool.Set, f.Tool.Effect
+	}
+	if f.Plan.As != "" {
+		c.Tool = f.Plan.As
+	}
+	return c
+}
+
+// sourceGateway is where a plan runs that no host has a part in.
+const sourceGateway = "gateway"
+
+func newHost(t tool.Target) Host {
+	h := Host{
+		Alias: t.Alias, Hostname: t.Hostname, Port: t.Port, User: t.User, Kind: t.Kind,
+		Tags: list(t.Tags), Source: t.Source, Auth: t.Auth, Via: make([]Hop, 0, len(t.Via)),
+	}
+	if t.Alias == "" && t.Hostname == "" && t.Source == "" {
+		h.Source = sourceGateway
+	}
+	for _, hop := range t.Via {
+		h.Via = append(h.Via, Hop{
+			Alias: hop.Alias, Hostname: hop.Hostname, Port: hop.Port, Addresses: newAddresses(hop.Addresses),
+		})
+	}
+	return h
+}
+
+func newAddresses(addrs []netip.Addr) []Address {
+	out := make([]Address, 0, len(addrs))
+	for _, a := range addrs {
+		if a.IsValid() {
+			out = append(out, newAddress(a.Unmap()))
+		}
+	}
+	return out
+}
+
+func newAddress(a netip.Addr) Address {
+	family := 6
+	if a.Is4() {
+		family = 4
+	}
+	return Address{IP: addressText(a), Family: family, Scope: scope(a), Bits: bits(a.AsSlice())}
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}
+
+func scope(a netip.Addr) string {
+	switch {
+	case a.IsUnspecified():
+		return "unspecified"
+	case a.IsLoopback():
+		return "loopback"
+	case a.IsLinkLocalUnicast():
+		return "link_local"
+	case a.IsMulticast():
+		return "multicast"
+	case a.IsPrivate():
+		return "private"
+	}
+	return "global"
+}
+
+// bits writes bytes in binary digits.
+func bits(bytes []byte) string {
+	var b strings.Builder
+	b.Grow(8 * len(bytes))
+	for _, c := range bytes {
+		for shift := 7; shift >= 0; shift-- {
+			b.WriteByte('0' + c>>shift&1)
+		}
+	}
+	return b.String()
+}
+
+// list is never nil: a policy finds every list where the schema says it is.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

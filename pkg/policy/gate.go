@@ -1,0 +1,219 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/util"
+
+	"github.com/sallyport/sallyport/policies"
+)
+
+// gate is the only door through which a bundle becomes active. It runs within
+// the activation's transaction: what it refuses was never there.
+type gate struct {
+	capabilities *ast.Capabilities
+	schemas      *ast.SchemaSet
+	err          error // why the gate itself could not be made; it lets nothing pass then
+}
+
+const gateName = "sallyport-gate"
+
+// registerGate tells OPA of the gate. OPA keeps activators for the whole
+// process, so one gate serves all engines.
+var registerGate = sync.OnceFunc(func() { bundle.RegisterActivator(gateName, newGate()) })
+
+func newGate() *gate {
+	g := &gate{schemas: ast.NewSchemaSet()}
+	var input any
+	g.capabilities, g.err = capabilities()
+	if g.err == nil {
+		input, g.err = shippedJSON(policies.InputSchema)
+	}
+	g.schemas.Put(ast.SchemaRootRef, input)
+	return g
+}
+
+func capabilities() (*ast.Capabilities, error) {
+	text, err := fs.ReadFile(policies.Files, policies.Capabilities)
+	if err != nil {
+		return nil, err
+	}
+	return ast.LoadCapabilitiesJSON(bytes.NewReader(text))
+}
+
+func shippedJSON(name string) (any, error) {
+	text, err := fs.ReadFile(policies.Files, name)
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	return v, util.UnmarshalJSON(text, &v)
+}
+
+// Activate is OPA's hook. OPA activates no bundles at all when it starts, which
+// passes.
+func (g *gate) Activate(o *bundle.ActivateOpts) error {
+	if g.err != nil {
+		return fmt.Errorf("gate: %w", g.err)
+	}
+	for name, b := range o.Bundles {
+		if err := acceptable(o, name, b); err != nil {
+			return fmt.Errorf("bundle %s: %w", name, err)
+		}
+	}
+	o.Compiler.WithCapabilities(g.capabilities).WithSchemas(g.schemas)
+	if err := (&bundle.DefaultActivator{}).Activate(o); err != nil {
+		return fmt.Errorf("bundles do not fit: %w", err)
+	}
+	if len(o.Bundles) == 0 {
+		return nil
+	}
+	if err := heard(o.Compiler); err != nil {
+		return err
+	}
+	return answers(o)
+}
+
+var (
+	errNoRevision = errors.New(".manifest names no revision, so a decision could not say by what it was made")
+	errEmpty      = errors.New("has neither rules nor data")
+	errDelta      = errors.New("is a delta; only whole bundles are taken")
+)
+
+// acceptable looks at a bundle alone, before it is compiled with the others.
+func acceptable(o *bundle.ActivateOpts, name string, b *bundle.Bundle) error {
+	switch {
+	case b.Type() == bundle.DeltaBundleType:
+		return errDelta
+	case b.Manifest.Revision == "":
+		return errNoRevision
+	case len(b.Modules) == 0 && len(b.Data) == 0:
+		return errEmpty
+	}
+	active, err := bundle.ReadBundleMetadataFromStore(o.Ctx, o.Store, o.Txn, name)
+	if err != nil && !storage.IsNotFound(err) {
+		return err
+	}
+	if was, is := serial(active), serial(b.Manifest.Metadata); is < was {
+		return fmt.Errorf("metadata.serial is %d, but %d is active; an old bundle is not taken back", is, was)
+	}
+	return nil
+}
+
+// serial counts the releases of a bundle; a signature alone would let an old
+// one return.
+func serial(metadata map[string]any) int64 {
+	n, err := strconv.ParseInt(fmt.Sprint(metadata["serial"]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// spoken are the names by which a custom package speaks.
+var spoken = map[string]bool{"deny": true, "permit": true, "limits": true, "redact": true}
+
+// heard refuses rules that look as if they decided but that nobody asks: the
+// shipped policy listens to data.custom.<package>, not to anything below it.
+func heard(c *ast.Compiler) error {
+	for file, m := range c.Modules {
+		path := m.Package.Path // data, custom, <package>, ...
+		if len(path) == 3 || len(path) < 2 || !path[1].Equal(ast.StringTerm("custom")) {
+			continue
+		}
+		for _, r := range m.Rules {
+			if name := r.Head.Ref()[0].String(); spoken[name] {
+				return fmt.Errorf("%s: %s in %s is never asked; only packages custom.<name> are", file, name, m.Package)
+			}
+		}
+	}
+	return nil
+}
+
+// canaryTimeout is generous, because the first evaluation after a start is the
+// slowest one; a runaway rule does not pass it.
+const canaryTimeout = time.Second
+
+// answers asks what would become active, and takes it only if it gives every
+// canary a decision of the documented shape, in time.
+func answers(o *bundle.ActivateOpts) error {
+	r, err := newRevision(o.Ctx, o.Compiler, o.Store, o.Txn)
+	if err != nil {
+		return err
+	}
+	hosts, err := someHosts(o)
+	if err != nil {
+		return err
+	}
+	for name, in := range canaries(hosts) {
+		if err := answersOne(o, r, in); err != nil {
+			return fmt.Errorf("canary %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func answersOne(o *bundle.ActivateOpts, r *revision, in Input) error {
+	rec := record{id: "canary", input: in, value: in.Value(), bundles: r.bundles}
+	v := evaluation{query: &r.decide, txn: o.Txn, input: rec.value, now: canaryTime, timeout: canaryTimeout}
+	term, err := v.run(o.Ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", entryPoint, err)
+	}
+	decided, err := readResult(term.Value)
+	if err != nil {
+		return fmt.Errorf("%s: %w", entryPoint, err)
+	}
+	rec.decide(decided)
+	return readsRecord(o.Ctx, r, v, &rec)
+}
+
+// someHosts are aliases to try: rules often look at nothing before they know
+// the host.
+func someHosts(o *bundle.ActivateOpts) ([]string, error) {
+	v, err := o.Store.Read(o.Ctx, o.Txn, storage.Path{siteBundleName, "hosts"})
+	if storage.IsNotFound(err) {
+		return nil, nil
+	}
+	hosts, ok := v.(ast.Object)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var aliases []string
+	hosts.Until(func(k, _ *ast.Term) bool {
+		alias, _ := k.Value.(ast.String)
+		aliases = append(aliases, string(alias))
+		return len(aliases) == 3
+	})
+	return aliases, nil
+}
+
+// readsRecord holds the rules that mask and drop records against a canary's. A
+// mask that cannot be applied would otherwise fail when the record is written.
+func readsRecord(ctx context.Context, r *revision, v evaluation, rec *record) error {
+	if r.drop != nil {
+		if _, err := dropped(ctx, r, v); err != nil {
+			return fmt.Errorf("%s: %w", dropRule, err)
+		}
+	}
+	if r.mask != nil {
+		masks, err := masksOf(ctx, r, v)
+		if err != nil {
+			return fmt.Errorf("%s: %w", maskRule, err)
+		}
+		if _, err := rec.line(nil, masks); err != nil {
+			return fmt.Errorf("%s: %w", maskRule, err)
+		}
+	}
+	return nil
+}

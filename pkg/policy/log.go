@@ -1,0 +1,193 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/version"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// Log takes one record a call, a line of JSON without its newline, and returns
+// when it is kept. A record that it cannot keep is an error, and the decision a
+// refusal.
+type Log interface {
+	Append(line []byte) error
+}
+
+// Tee is a log that keeps each record in all of several.
+func Tee(logs ...Log) Log { return tee(logs) }
+
+type tee []Log
+
+// Append goes on after an error: one full disk does not cost the other log its
+// record.
+func (t tee) Append(line []byte) error {
+	var problems []error
+	for _, l := range t {
+		problems = append(problems, l.Append(line))
+	}
+	return errors.Join(problems...)
+}
+
+// record is a decision on its way to the log.
+type record struct {
+	id       string
+	began    time.Time
+	took     time.Duration // of the evaluation
+	input    Input
+	value    ast.Value // the input as evaluated; nil if nothing was
+	mark     Mark
+	bundles  map[string]string
+	result   *result
+	err      error
+	decision tool.Decision
+}
+
+// decide takes over what policy said, within the caller's wishes.
+func (r *record) decide(res *result) {
+	r.result = res
+	r.decision = tool.Decision{
+		ID: r.id, Allow: res.Allow, Reasons: res.Reasons, Limits: narrow(r.input.Limits.Requested, res.Limits),
+		Redact: res.Redact, Record: res.Record, Bundles: r.bundles,
+	}
+	switch {
+	case len(res.Approval) > 0:
+		r.refuse(failApproval)
+	case !res.Allow && len(res.Reasons) == 0:
+		r.refuse(failUndefined)
+	}
+}
+
+// fail makes the decision a refusal because there is no usable answer.
+func (r *record) fail(f failure, cause error) {
+	r.err = cause
+	r.decision = tool.Decision{ID: r.id, Reasons: []tool.Reason{}, Redact: []string{}, Record: "full", Bundles: r.bundles}
+	r.refuse(f)
+	r.result = &result{Reasons: r.decision.Reasons, Redact: []string{}, Record: "full"}
+}
+
+func (r *record) refuse(f failure) {
+	r.decision.Allow = false
+	r.decision.Reasons = append(r.decision.Reasons, f.reason())
+}
+
+// event is a record in the field names of OPA's decision log.
+type event struct {
+	Labels     map[string]string      `json:"labels"`
+	DecisionID string                 `json:"decision_id"`
+	Bundles    map[string]eventBundle `json:"bundles,omitempty"`
+	Path       string                 `json:"path"`
+	Input      any                    `json:"input,omitempty"`
+	Result     any                    `json:"result,omitempty"`
+	Erased     []string               `json:"erased,omitempty"`
+	Masked     []string               `json:"masked,omitempty"`
+	Error      *eventError            `json:"error,omitempty"`
+	Timestamp  time.Time              `json:"timestamp"`
+	Metrics    map[string]int64       `json:"metrics"`
+	Custom     map[string]any         `json:"custom,omitempty"`
+}
+
+type eventBundle struct {
+	Revision string `json:"revision"`
+}
+
+type eventError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (r *record) event(labels map[string]string) *event {
+	e := &event{
+		Labels: labels, DecisionID: r.id, Path: entryPath, Input: r.input, Result: r.result,
+		Bundles: make(map[string]eventBundle, len(r.bundles)), Timestamp: r.began.UTC(),
+		Metrics: map[string]int64{"timer_rego_query_eval_ns": r.took.Nanoseconds()},
+		Custom:  map[string]any{"mode": r.mark.Mode, "digest": r.mark.Digest},
+	}
+	for name, revision := range r.bundles {
+		e.Bundles[name] = eventBundle{revision}
+	}
+	if r.err != nil {
+		last := r.decision.Reasons[len(r.decision.Reasons)-1]
+		e.Error = &eventError{Code: last.Code, Message: r.err.Error()}
+	}
+	maps.Copy(e.Custom, r.mark.Custom)
+	return e
+}
+
+// line is the record as one line of JSON, masked.
+func (r *record) line(labels map[string]string, masks []mask) ([]byte, error) {
+	e := r.event(labels)
+	if err := e.apply(masks); err != nil {
+		return nil, err
+	}
+	return json.Marshal(e)
+}
+
+// write puts the record on the log. If it cannot, the decision becomes a
+// refusal: what has no record does not happen.
+func (e *Engine) write(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
+	if rec.err != nil {
+		e.logger.Warn("refused without an answer", "decision_id", rec.id, "err", rec.err)
+	}
+	if e.log == nil {
+		return
+	}
+	line, err := e.recordLine(ctx, r, txn, rec)
+	if err == nil && line != nil {
+		err = e.log.Append(line)
+	}
+	if err != nil {
+		e.lost.Add(1)
+		e.logger.Error("decision not on the log", "decision_id", rec.id, "err", err)
+		rec.refuse(failLog)
+	}
+}
+
+// recordLine is the line to write; nil if a drop rule leaves it out. Masking
+// and dropping outlive the caller: a record is not lost because nobody waits.
+func (e *Engine) recordLine(ctx context.Context, r *revision, txn storage.Transaction, rec *record) ([]byte, error) {
+	if r == nil || r.mask == nil && r.drop == nil {
+		return rec.line(e.labels, nil)
+	}
+	input, err := rec.asInput(e.labels)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	v := evaluation{txn: txn, input: input, now: rec.began, timeout: e.timeout, values: e.values}
+	if drop, err := dropped(ctx, r, v); err != nil {
+		return nil, fmt.Errorf("%s: %w", dropRule, err)
+	} else if drop {
+		e.dropped.Add(1)
+		return nil, nil
+	}
+	masks, err := masksOf(ctx, r, v)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", maskRule, err)
+	}
+	return rec.line(e.labels, masks)
+}
+
+// asInput is the record as mask and drop rules see it.
+func (r *record) asInput(labels map[string]string) (ast.Value, error) {
+	native, err := native(r.event(labels))
+	if err != nil {
+		return nil, err
+	}
+	return ast.InterfaceToValue(native)
+}
+
+// labels of the records: OPA's own two, which say who decided, and the given.
+func labels(given map[string]string, id string) map[string]string {
+	l := map[string]string{"id": id, "version": version.Version}
+	maps.Copy(l, given)
+	return l
+}
