@@ -1,0 +1,99 @@
+// Package mcpclient is an MCP client session as the demo and the tests need
+// one: connect, list, call. It is a real client over the real transport, so
+// that what it shows is what an agent sees.
+package mcpclient
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/mark3labs/mcp-go/client"
+	"github.com/mark3labs/mcp-go/client/transport"
+	"github.com/mark3labs/mcp-go/mcp"
+)
+
+// Options say how to connect.
+type Options struct {
+	URL     string // of the endpoint, with its path
+	Token   string // bearer token; empty for none
+	Name    string // what the client calls itself
+	Version string
+	Legacy  bool // speak 2025-11-25 with its session instead of the newest revision
+}
+
+// Session is an open session. It is safe for concurrent use.
+type Session struct {
+	client   *client.Client
+	Protocol string // the negotiated revision
+	Server   string // what the server calls itself
+}
+
+// Answer is what a tool call came to.
+type Answer struct {
+	Structured json.RawMessage
+	Text       string
+	IsError    bool
+}
+
+// Connect opens a session over streamable HTTP.
+func Connect(ctx context.Context, o Options) (*Session, error) {
+	var headers []transport.StreamableHTTPCOption
+	if o.Token != "" {
+		headers = append(headers, transport.WithHTTPHeaders(map[string]string{"Authorization": "Bearer " + o.Token}))
+	}
+	t, err := transport.NewStreamableHTTP(o.URL, headers...)
+	if err != nil {
+		return nil, err
+	}
+	var options []client.ClientOption
+	if o.Legacy {
+		options = append(options, client.WithLegacyProtocolOnly())
+	}
+	c := client.NewClient(t, options...)
+	if err := c.Start(ctx); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
+	}
+	hello := mcp.InitializeRequest{}
+	hello.Params.ClientInfo = mcp.Implementation{Name: o.Name, Version: o.Version}
+	hello.Params.ProtocolVersion = mcp.LATEST_PROTOCOL_VERSION
+	welcome, err := c.Initialize(ctx, hello)
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("open a session with %s: %w", o.URL, err)
+	}
+	return &Session{client: c, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
+}
+
+// Tools lists the names of the tools on offer.
+func (s *Session) Tools(ctx context.Context) ([]string, error) {
+	list, err := s.client.ListTools(ctx, mcp.ListToolsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, t := range list.Tools {
+		names = append(names, t.Name)
+	}
+	return names, nil
+}
+
+// Call calls a tool. An answer with IsError set is not an error of the call.
+func (s *Session) Call(ctx context.Context, name string, args map[string]any) (Answer, error) {
+	request := mcp.CallToolRequest{}
+	request.Params.Name, request.Params.Arguments = name, args
+	result, err := s.client.CallTool(ctx, request)
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Structured: result.RawStructuredContent, IsError: result.IsError}
+	for _, c := range result.Content {
+		if text, ok := c.(mcp.TextContent); ok {
+			a.Text += text.Text
+		}
+	}
+	return a, nil
+}
+
+// Close ends the session.
+func (s *Session) Close() error { return s.client.Close() }
