@@ -7,7 +7,8 @@
 // that does not parse, a key file that others may read: each is a [Problem]
 // with file, line, what is wrong and the remedy, and all of them are reported
 // at once. Nothing that is written is silently ignored; what only has no
-// effect is a warning.
+// effect is a warning. Of YAML, mappings, lists and scalars are read; anchors,
+// aliases, merges and tags are refused, so that a line means what it says.
 //
 // A [Config] never changes after Load; to reload is to load another one and to
 // swap. It holds no key and no secret from keys/ or secrets/: [Config.Login]
@@ -17,7 +18,23 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"os"
+	"path/filepath"
+	"time"
+
 	"github.com/spf13/pflag"
+)
+
+// The files of a configuration, in the order in which problems are reported.
+const (
+	settingsFile    = "sallyport.yml"
+	serversFile     = "servers.yml"
+	credentialsFile = "credentials.yml"
+	policyFile      = "policy.yml"
 )
 
 // Options say where the configuration is and what goes over it.
@@ -33,6 +50,7 @@ type Options struct {
 	// environment, which goes over the file.
 	Flags *pflag.FlagSet
 	// Env looks up an environment variable; nil is the process environment.
+	// An empty variable counts as unset.
 	Env func(string) (string, bool)
 	// Profiles are the profile names that a rule may grant; nil is those
 	// shipped: readonly, diagnose, ops.
@@ -51,57 +69,164 @@ type Config struct {
 	Settings Settings
 	Hosts    []Host // in file order
 	Warnings []Problem
+
+	byAlias    map[string]int
+	byTag      map[string][]int
+	logins     map[string]*credential
+	vault      vault
+	knownHosts knownHosts
+	policy     *sitePolicy
+	site       Site
+	digest     string
 }
 
 // Load reads the configuration. Its error is a [*Problems].
 func Load(o Options) (*Config, error) {
-	return nil, &Problems{List: []Problem{{File: o.Dir, Severity: Error, Message: "nothing is loaded yet"}}}
-}
-
-// Host is a host of servers.yml together with what its credentials entry says
-// about how one logs in.
-type Host struct {
-	Alias       string
-	Hostname    string // a name or an IP address
-	Port        int
-	Credentials string // name of the entry in credentials.yml
-	User        string // of that entry
-	Auth        string // of that entry: key, agent, password or cert
-	Tags        []string
-	Description string
-	Kind        string // posix, restricted, network or windows
-	// Via are the aliases of the whole way to the host, the first one dialled
-	// first. It is complete: where the first jump host has a way of its own,
-	// that is already in front.
-	Via          []string
-	HostKeyAlias string // the name to look for in known_hosts; empty for Hostname
-	Legacy       bool   // accept algorithms that are off by default
-	Line         int    // in servers.yml
+	l := &loader{Options: o, report: &report{}, digest: sha256.New()}
+	c := l.load()
+	problems := l.report.sorted(l.files())
+	if l.report.failed() {
+		return nil, &Problems{List: problems}
+	}
+	c.Warnings = problems
+	return c, nil
 }
 
 // Host is the host with an alias.
 func (c *Config) Host(alias string) (Host, bool) {
-	return Host{}, false
+	i, ok := c.byAlias[alias]
+	if !ok {
+		return Host{}, false
+	}
+	return c.Hosts[i], true
 }
 
 // HostsByTag are the hosts that have a tag, in file order.
 func (c *Config) HostsByTag(tag string) []Host {
-	return nil
+	var hosts []Host
+	for _, i := range c.byTag[tag] {
+		hosts = append(hosts, c.Hosts[i])
+	}
+	return hosts
 }
 
-// KnownHosts are the known_hosts files to verify host keys against.
-func (c *Config) KnownHosts() []string {
-	return nil
-}
+// Site is the document for policies.
+func (c *Config) Site() Site { return c.site }
 
 // Digest is the SHA-256, in hex, of the files that were loaded.
-func (c *Config) Digest() string {
-	return ""
+func (c *Config) Digest() string { return c.digest }
+
+// KnownHosts are the known_hosts files to verify host keys against: the one
+// that sallyport.yml or else policy.yml names, or else those that exist of
+// keys/known_hosts and ~/.ssh/known_hosts.
+func (c *Config) KnownHosts() []string { return c.knownHosts.files() }
+
+// TaskTimes are how long the result of a task on a host is kept, and how often
+// its progress is told.
+func (c *Config) TaskTimes(alias string) (resultTTL, progressInterval time.Duration) {
+	host, _ := c.Host(alias)
+	layers := c.policy.layers(host)
+	return time.Duration(pick(layers, "task_result_ttl")) * time.Second,
+		time.Duration(pick(layers, "task_progress_interval")) * time.Second
 }
 
-// Init writes a commented configuration that loads and works. It overwrites
-// nothing: when one of its files exists, the error names it and nothing is
-// written.
-func Init(dir string) (written []string, err error) {
-	return nil, nil
+// loader is one Load: it goes on after a problem, to find them all.
+type loader struct {
+	Options
+	dir    string
+	report *report
+	digest hash.Hash
+}
+
+func (l *loader) load() *Config {
+	if !l.findDir() {
+		return nil
+	}
+	settings := l.settings()
+	v := l.vault(settings)
+	logins := l.credentials(v)
+	hosts := l.servers(logins)
+	policy := l.policy(hosts)
+	known := l.knownHosts(settings, policy, v, hosts)
+	if l.report.failed() {
+		return nil
+	}
+	c := &Config{
+		Dir: l.dir, Settings: settings, Hosts: hosts.hosts(),
+		byAlias: hosts.byAlias, byTag: hosts.byTag(), logins: logins.byName,
+		vault: v, knownHosts: known, policy: policy,
+		digest: hex.EncodeToString(l.digest.Sum(nil)),
+	}
+	c.site = newSite(c.Hosts, policy)
+	return c
+}
+
+func (l *loader) env(name string) string {
+	lookup := l.Env
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	s, _ := lookup(name)
+	return s
+}
+
+// firstOf is the option, or else the first variable that is set.
+func (l *loader) firstOf(option string, variables ...string) string {
+	for _, name := range variables {
+		if option == "" {
+			option = l.env(name)
+		}
+	}
+	return option
+}
+
+func (l *loader) findDir() bool {
+	l.dir = l.firstOf(l.Dir, "SALLYPORT_CONFIG_DIR", "MCP_SSH_CONFIG_DIR")
+	if l.dir == "" {
+		place{report: l.report, file: "--config"}.fail(faultf(
+			"give --config DIR or set SALLYPORT_CONFIG_DIR; `sallyport init DIR` writes a first one", "no configuration directory"))
+		return false
+	}
+	info, err := os.Stat(l.dir)
+	if err == nil && !info.IsDir() {
+		err = faultf("name the directory that holds "+serversFile, "not a directory")
+	}
+	if err != nil {
+		place{report: l.report, file: l.dir}.fail(asFault(err, "write a first configuration with: sallyport init "+l.dir))
+	}
+	return err == nil
+}
+
+func (l *loader) place(file string) place {
+	return place{report: l.report, file: filepath.Join(l.dir, file)}
+}
+
+func (l *loader) files() []string {
+	var files []string
+	for _, name := range []string{settingsFile, serversFile, credentialsFile, policyFile} {
+		files = append(files, filepath.Join(l.dir, name))
+	}
+	return files
+}
+
+// required reads one of the files; ok is false when it has no readable mapping,
+// which is reported.
+func (l *loader) required(file string) (root value, ok bool) {
+	p := l.place(file)
+	data, err := readFile(p.file, maxFile)
+	if err != nil {
+		p.fail(asFault(err, "sallyport init writes an example into an empty directory"))
+		return value{}, false
+	}
+	fmt.Fprintf(l.digest, "%s %d\n", file, len(data))
+	l.digest.Write(data)
+	return parse(p, data)
+}
+
+// optional reads a file that may be missing.
+func (l *loader) optional(file string) (root value, ok bool) {
+	if _, err := os.Lstat(l.place(file).file); os.IsNotExist(err) {
+		return value{}, false
+	}
+	return l.required(file)
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -56,4 +58,62 @@ func (p *Problems) Error() string {
 		lines[i] = one.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// fault is what is wrong with a thing and what to do about it, without where it
+// stands: a place turns it into a Problem, and to Login it is an error.
+type fault struct {
+	message string
+	remedy  string
+}
+
+func faultf(remedy, format string, args ...any) *fault {
+	return &fault{message: fmt.Sprintf(format, args...), remedy: remedy}
+}
+
+func (f *fault) Error() string { return fmt.Sprintf("%s (%s)", f.message, f.remedy) }
+
+// report collects problems while everything is read to its end.
+type report struct {
+	list []Problem
+}
+
+func (r *report) failed() bool {
+	return slices.ContainsFunc(r.list, func(p Problem) bool { return p.Severity == Error })
+}
+
+// sorted is the list by file, in the order of files, then by line. What stands
+// in none of them (flags, the environment, the directory) comes first.
+func (r *report) sorted(files []string) []Problem {
+	list := slices.Clone(r.list)
+	slices.SortStableFunc(list, func(a, b Problem) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(files, a.File), slices.Index(files, b.File)),
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column),
+		)
+	})
+	return list
+}
+
+// place is where a thing stands: in a file, or a flag or a variable, under a
+// path such as hosts[2].port.
+type place struct {
+	report       *report
+	file, path   string
+	line, column int
+}
+
+func (p place) fail(f *fault) { p.add(Error, f) }
+func (p place) warn(f *fault) { p.add(Warning, f) }
+
+func (p place) add(s Severity, f *fault) {
+	message := f.message
+	if p.path != "" {
+		message = p.path + ": " + message
+	}
+	p.report.list = append(p.report.list, Problem{
+		File: p.file, Line: p.line, Column: p.column,
+		Severity: s, Message: message, Remedy: f.remedy,
+	})
 }

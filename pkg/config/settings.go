@@ -2,8 +2,9 @@ package config
 
 import "time"
 
-// Settings are sallyport.yml under the environment and the flags. Paths are
-// absolute or relative to the working directory, not to the configuration.
+// Settings are sallyport.yml under the environment and the flags. A relative
+// path in the file is relative to the configuration directory; here it is
+// joined to it.
 type Settings struct {
 	Transport string           `mapstructure:"transport"` // stdio or http
 	HTTP      HTTPSettings     `mapstructure:"http"`
@@ -58,7 +59,7 @@ type PolicySettings struct {
 
 // SSHSettings are those of connections.
 type SSHSettings struct {
-	KnownHosts            string        `mapstructure:"known_hosts"`
+	KnownHosts            string        `mapstructure:"known_hosts"` // see [Config.KnownHosts]
 	ConnectTimeout        time.Duration `mapstructure:"connect_timeout"`
 	Keepalive             time.Duration `mapstructure:"keepalive"`
 	IdleClose             time.Duration `mapstructure:"idle_close"`
@@ -82,4 +83,80 @@ type SecretSettings struct {
 type ResolverSettings struct {
 	Timeout time.Duration `mapstructure:"timeout"`
 	Cache   time.Duration `mapstructure:"cache"` // zero to look up every time
+}
+
+// setting is one key of sallyport.yml: the kind that YAML must give it, how its
+// text is read wherever it comes from, and what it is when nobody says.
+type setting struct {
+	key   string // dotted
+	tag   string
+	list  bool
+	words words
+	def   any
+}
+
+func textSetting(key, def string, checks ...check) setting {
+	return setting{key: key, tag: "!!str", def: def, words: wordsOf(append([]check{visible}, checks...)...)}
+}
+
+func listSetting(key string, def []string, checks ...check) setting {
+	s := textSetting(key, "", append([]check{filled}, checks...)...)
+	s.list, s.def = true, def
+	return s
+}
+
+func numberSetting(key string, def, least, most int) setting {
+	return setting{key: key, tag: "!!int", def: def, words: wholeNumber(least, most)}
+}
+
+func spanSetting(key string, def, least, most time.Duration) setting {
+	return setting{key: key, tag: "!!str", def: def, words: span(least, most)}
+}
+
+// truthSetting has no default of its own: [loader.settings] derives it.
+func truthSetting(key string) setting {
+	return setting{key: key, tag: "!!bool", words: truth}
+}
+
+var none = []string{}
+
+var settingTable = []setting{
+	textSetting("transport", "stdio", oneOf("stdio", "http")),
+	textSetting("http.listen", "127.0.0.1:8022", listenAddress),
+	listSetting("http.allowed_hosts", none, allowedHost),
+	listSetting("http.allowed_origins", none, origin),
+	numberSetting("http.max_body_bytes", 1<<20, 1<<10, 100<<20),
+	spanSetting("http.shutdown_timeout", 10*time.Second, 0, 10*time.Minute),
+	spanSetting("http.session_ttl", 30*time.Minute, time.Second, 30*24*time.Hour),
+	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
+	textSetting("subject", "", orEmpty(person)),
+	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
+	textSetting("logs.decision.file", ""),
+	truthSetting("logs.decision.stderr"),
+	textSetting("logs.audit.file", ""),
+	truthSetting("logs.audit.stderr"),
+	textSetting("policy.bundle", ""),
+	listSetting("policy.custom", none),
+	spanSetting("policy.timeout", 50*time.Millisecond, time.Millisecond, 250*time.Millisecond),
+	textSetting("ssh.known_hosts", ""),
+	spanSetting("ssh.connect_timeout", 15*time.Second, 100*time.Millisecond, 5*time.Minute),
+	spanSetting("ssh.keepalive", 5*time.Second, time.Second, 10*time.Minute),
+	spanSetting("ssh.idle_close", 5*time.Minute, time.Second, 24*time.Hour),
+	numberSetting("ssh.connections_per_host", 3, 1, 64),
+	numberSetting("ssh.sessions_per_connection", 8, 1, 64),
+	numberSetting("limits.parallel_hosts", 32, 1, 1000),
+	numberSetting("limits.calls", 256, 1, 100_000),
+	listSetting("secrets.env_allow", none, variable),
+	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
+	spanSetting("resolver.cache", time.Minute, 0, time.Hour),
+	textSetting("log_level", "info", oneOf("debug", "info", "warn", "error")),
+}
+
+// settingFlags are the flags that go over a setting.
+var settingFlags = map[string]string{
+	"transport":   "transport",
+	"http.listen": "listen",
+	"subject":     "subject",
+	"toolsets":    "toolsets",
+	"log_level":   "log-level",
 }

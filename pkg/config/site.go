@@ -1,5 +1,7 @@
 package config
 
+import "fmt"
+
 // Site is the document that policies see as data.site: the inventory and
 // policy.yml, indexed by what an input holds, so that a rule is a look-up. No
 // map in it is ever nil. It is shared: do not change it.
@@ -37,19 +39,6 @@ type Grant struct {
 	Line int    `json:"line"`
 }
 
-// SiteNetwork is which addresses may be dialled. Closed says that there is an
-// allow list, so that what is not in it is refused.
-type SiteNetwork struct {
-	Closed bool         `json:"closed"`
-	Allow  NetworkIndex `json:"allow"`
-	Block  NetworkIndex `json:"block"`
-}
-
-// NetworkIndex finds the network that holds an address: by family ("4", "6"),
-// by prefix length, by that many first bits in binary digits, to the network as
-// it was written.
-type NetworkIndex map[string]map[string]map[string]string
-
 // Limits are what a call may use.
 type Limits struct {
 	Seconds        int      `json:"seconds"` // 0 for no limit
@@ -71,7 +60,86 @@ type ReloadGrant struct {
 	Subjects map[string]bool `json:"subjects"`
 }
 
-// Site is the document for policies.
-func (c *Config) Site() Site {
-	return Site{}
+// newSite puts the inventory and the rules into the form that policies look
+// things up in. Hosts that the same rules match share a class, so its size goes
+// with the number of kinds of hosts, not of hosts.
+func newSite(hosts []Host, p *sitePolicy) Site {
+	s := Site{
+		Version: 1,
+		Hosts:   make(map[string]SiteHost, len(hosts)),
+		Classes: map[string]Class{},
+		Network: p.network,
+		Limits:  newLimits(p.layers(Host{})),
+		Gateway: Gateway{Reload: p.reload},
+	}
+	matcher := newMatcher(p.rules)
+	names := map[string]string{}
+	for _, h := range hosts {
+		set := matcher.match(h)
+		class, ok := names[set.key()]
+		if !ok {
+			class = fmt.Sprintf("c%d", len(names))
+			names[set.key()] = class
+			s.Classes[class] = newClass(p.rules, set)
+		}
+		s.Hosts[h.Alias] = SiteHost{Class: class, Limits: p.hostLimits(h, s.Limits)}
+	}
+	return s
+}
+
+// hostLimits are the limits of everyone where nothing is said about the host.
+func (p *sitePolicy) hostLimits(h Host, all Limits) Limits {
+	if len(p.overridden(h)) == 0 {
+		return all
+	}
+	return newLimits(p.layers(h))
+}
+
+// newClass collects what a set of rules grants and denies. Where several grant
+// the same, the first in the file is named.
+func newClass(rules []rule, set ruleSet) Class {
+	c := Class{Allow: newGrants(), Deny: newGrants()}
+	for i := range set.all() {
+		if r := rules[i]; r.action == "deny" {
+			c.Deny.add(r)
+		} else {
+			c.Allow.add(r)
+		}
+	}
+	return c
+}
+
+func newGrants() Grants {
+	return Grants{
+		Any:      map[string]Grant{},
+		Groups:   map[string]map[string]Grant{},
+		Subjects: map[string]map[string]Grant{},
+	}
+}
+
+func (g Grants) add(r rule) {
+	if len(r.groups)+len(r.subjects) == 0 {
+		r.grant(g.Any)
+	}
+	for _, name := range r.groups {
+		r.grant(under(g.Groups, name))
+	}
+	for _, name := range r.subjects {
+		r.grant(under(g.Subjects, name))
+	}
+}
+
+func under(m map[string]map[string]Grant, name string) map[string]Grant {
+	if m[name] == nil {
+		m[name] = map[string]Grant{}
+	}
+	return m[name]
+}
+
+func (r rule) grant(to map[string]Grant) {
+	for _, profile := range r.profiles {
+		if _, ok := to[profile]; !ok {
+			to[profile] = Grant{Rule: r.name, Line: r.line}
+		}
+	}
 }

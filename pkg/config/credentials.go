@@ -1,0 +1,145 @@
+package config
+
+import (
+	"go.yaml.in/yaml/v3"
+)
+
+// credential is an entry of credentials.yml: names of secrets, not secrets,
+// but for a password that was written there. It is only ever held by pointer,
+// so that printing a Config prints an address.
+type credential struct {
+	name, username  string
+	keyPath         string // below keys/
+	certificatePath string // below keys/
+	passphrase      string // reference to a secret
+	passwordSecret  string // reference to a secret
+	password        string // itself
+	agent           bool
+	agentSocket     string // empty for that of SSH_AUTH_SOCK
+}
+
+// auth is the word that policies see for how one logs in.
+func (c *credential) auth() string {
+	switch {
+	case c.certificatePath != "":
+		return "cert"
+	case c.keyPath != "":
+		return "key"
+	case c.agent:
+		return "agent"
+	}
+	return "password"
+}
+
+// logins are the entries of credentials.yml. read is false when the file could
+// not be read, so that nothing can be said about a name that is not here.
+type logins struct {
+	byName map[string]*credential
+	names  []string // sorted
+	read   bool
+}
+
+func (l *loader) credentials(v vault) logins {
+	all := logins{byName: map[string]*credential{}}
+	root, ok := l.required(credentialsFile)
+	if !ok {
+		return all
+	}
+	all.read = true
+	lines := map[string]int{}
+	root.object(fields{
+		"entries": func(list value) {
+			list.items(func(entry value) {
+				c := l.credential(entry, v)
+				if first, twice := lines[c.name]; twice {
+					entry.fail(faultf("give it another name", "name %q is already taken on line %d", c.name, first))
+				} else if c.name != "" {
+					all.byName[c.name], lines[c.name] = c, entry.line
+				}
+			})
+		},
+	}, "entries")
+	all.names = sortedKeys(all.byName)
+	return all
+}
+
+// credential reads one entry, and sees that what it names can be had.
+func (l *loader) credential(v value, vault vault) *credential {
+	c := &credential{}
+	var key, certificate, passphrase, secret, password place
+	ok := v.object(fields{
+		"name":                  text(&c.name, name(maxAlias)),
+		"username":              text(&c.username, loginName),
+		"key_path":              located(&key, text(&c.keyPath)),
+		"certificate_path":      located(&certificate, text(&c.certificatePath)),
+		"key_passphrase_secret": located(&passphrase, text(&c.passphrase)),
+		"password_secret":       located(&secret, text(&c.passwordSecret)),
+		"password":              located(&password, raw(&c.password)),
+		"agent":                 agent(c),
+	}, "name", "username")
+	if !ok {
+		return c
+	}
+	c.check(v, password)
+	for _, need := range []struct {
+		at   place
+		name string
+		find func(string) *fault
+	}{
+		{key, c.keyPath, vault.haveKey},
+		{certificate, c.certificatePath, vault.haveCertificate},
+		{passphrase, c.passphrase, vault.haveSecret},
+		{secret, c.passwordSecret, vault.haveSecret},
+	} {
+		if need.name == "" {
+			continue
+		}
+		if f := need.find(need.name); f != nil {
+			need.at.fail(f)
+		}
+	}
+	return c
+}
+
+// raw stores a text as it is: a password may hold anything.
+func raw(p *string) field {
+	return func(v value) {
+		*p, _ = v.text()
+	}
+}
+
+// agent is true, false, or the path of the agent's socket.
+func agent(c *credential) field {
+	return func(v value) {
+		if v.node.Kind == yaml.ScalarNode && v.node.ShortTag() == "!!str" {
+			text(&c.agentSocket, filled)(v)
+			c.agent = true
+			return
+		}
+		boolean(&c.agent)(v)
+	}
+}
+
+// check sees that an entry says one thing about how to log in.
+func (c *credential) check(v value, password place) {
+	hasPassword := c.password != "" || c.passwordSecret != ""
+	switch {
+	case c.keyPath != "" && c.agent:
+		v.fail(faultf("keep one of the two", "has both key_path and agent"))
+	case c.certificatePath != "" && c.keyPath == "" && !c.agent:
+		v.fail(faultf("add key_path, or agent: true", "has certificate_path without the key that it certifies"))
+	case c.passphrase != "" && c.keyPath == "":
+		v.fail(faultf("add key_path, or remove it", "has key_passphrase_secret without a key"))
+	case c.keyPath == "" && !c.agent && !hasPassword:
+		v.fail(faultf("add key_path, agent or password_secret", "has no way to log in"))
+	case hasPassword && (c.keyPath != "" || c.agent):
+		v.warn(faultf("remove the one that is not needed", "has a password beside a key; policies see only %q", c.auth()))
+	}
+	if c.password == "" {
+		return
+	}
+	if c.passwordSecret != "" {
+		password.fail(faultf("remove password", "is there beside password_secret"))
+	}
+	password.warn(faultf("put it into secrets/ and name it as password_secret", "is written in plain text"))
+}

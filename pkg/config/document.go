@@ -1,0 +1,195 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"sort"
+	"syscall"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile is how large a YAML file may be, in bytes.
+const maxFile = 10 << 20
+
+// readFile is the content of a regular file of at most limit bytes. The file is
+// opened without waiting, so that a named pipe is refused instead of read.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, faultf("put a file there", "not a regular file")
+	}
+	return readLimited(f, limit)
+}
+
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		return nil, faultf("make it smaller", "larger than %d bytes", limit)
+	}
+	return data, err
+}
+
+// asFault says why a file cannot be had.
+func asFault(err error, missing string) *fault {
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, fs.ErrNotExist):
+		return faultf(missing, "does not exist")
+	case errors.Is(err, fs.ErrPermission):
+		return faultf("let the user that runs the gateway read it", "may not be read by this user")
+	}
+	return faultf("see that it can be read", "%v", err)
+}
+
+// parse reads a file of one YAML document that is a mapping, and nothing that
+// YAML offers beyond mappings, lists and scalars: what a line says is what it
+// means. It reports what is wrong to p; without a mapping, ok is false.
+func parse(p place, data []byte) (root value, ok bool) {
+	if f, line := badText(data); f != nil {
+		p.line = line
+		p.fail(f)
+		return value{}, false
+	}
+	node, err := decode(data)
+	if err != nil {
+		p.line = errorLine(data, err)
+		p.fail(syntaxFault(data, p.line, err))
+		return value{}, false
+	}
+	if node == nil {
+		return value{p, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}}, true
+	}
+	root = valueAt(p, p.path, node)
+	root.plain()
+	if node.Kind != yaml.MappingNode {
+		root.wrongKind("a mapping")
+		return value{}, false
+	}
+	return root, true
+}
+
+func badText(data []byte) (*fault, int) {
+	if utf8.Valid(data) {
+		return nil, 0
+	}
+	valid := 0
+	for valid < len(data) {
+		r, n := utf8.DecodeRune(data[valid:])
+		if r == utf8.RuneError && n <= 1 {
+			break
+		}
+		valid += n
+	}
+	line := 1 + bytes.Count(data[:valid], []byte("\n"))
+	return faultf("save the file as UTF-8", "byte %d of the file, %#x, is not UTF-8", valid+1, data[valid]), line
+}
+
+var errSecondDocument = errors.New("a second document begins")
+
+// decode is the root node of the only document, nil when there is none.
+func decode(data []byte) (*yaml.Node, error) {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, next yaml.Node
+	switch err := d.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	switch err := d.Decode(&next); {
+	case err == nil:
+		return nil, errSecondDocument
+	case !errors.Is(err, io.EOF):
+		return nil, err
+	}
+	if root := doc.Content[0]; root.Tag != "!!null" || root.Style != 0 {
+		return root, nil
+	}
+	return nil, nil
+}
+
+// errorLine is the first line at which data cannot be continued. The library
+// names the line where the surrounding construct began, or none; but it reads
+// from front to back, so the shortest beginning that gives the same error ends
+// where the error is.
+func errorLine(data []byte, want error) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	ends := make([]int, len(lines))
+	end := 0
+	for i, line := range lines {
+		end += len(line)
+		ends[i] = end
+	}
+	return 1 + sort.Search(len(lines)-1, func(i int) bool {
+		_, err := decode(data[:ends[i]])
+		return err != nil && err.Error() == want.Error()
+	})
+}
+
+var yamlPrefix = regexp.MustCompile(`^yaml: (line \d+: )?`)
+
+func syntaxFault(data []byte, line int, err error) *fault {
+	if errors.Is(err, errSecondDocument) {
+		return faultf("remove the --- line and what follows it", "%v", err)
+	}
+	remedy := "look at indentation, quotes and brackets, here and just above"
+	if text := bytes.SplitN(data, []byte("\n"), line+1)[line-1]; bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("\t")) {
+		remedy = "indent with blanks, not with a tab"
+	}
+	return faultf(remedy, "not YAML: %s", yamlPrefix.ReplaceAllString(err.Error(), ""))
+}
+
+// plain reports anchors, aliases, merges, tags and duplicate keys.
+func (v value) plain() {
+	switch {
+	case v.node.Kind == yaml.AliasNode:
+		v.fail(faultf("write the value out", "*%s is an alias; aliases are not read", v.node.Value))
+		return
+	case v.node.Anchor != "":
+		v.fail(faultf("remove it, and write the value out where it was used", "&%s is an anchor; anchors are not read", v.node.Anchor))
+	case v.node.Style&yaml.TaggedStyle != 0:
+		v.fail(faultf("remove the tag", "%s is a tag; tags are not read", v.node.Tag))
+	}
+	if v.node.Kind == yaml.MappingNode {
+		v.plainKeys()
+	}
+	for _, child := range v.node.Content {
+		valueAt(v.place, v.path, child).plain()
+	}
+}
+
+func (v value) plainKeys() {
+	first := map[string]int{}
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		key := valueAt(v.place, v.path, v.node.Content[i])
+		name := key.node.Value
+		switch line, twice := first[name]; {
+		case key.node.Kind != yaml.ScalarNode:
+			key.fail(faultf("use a word", "%s is used as a key", key.kind()))
+		case key.node.Tag == "!!merge":
+			key.fail(faultf("write the keys out", "<< is a merge; merges are not read"))
+		case key.node.Tag != "!!str":
+			key.fail(faultf("put it in quotes", "key %s is %s, not text", name, key.kind()))
+		case twice:
+			key.fail(faultf("keep one of the two", "key %q is already on line %d", name, line))
+		default:
+			first[name] = key.line
+		}
+	}
+}

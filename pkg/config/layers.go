@@ -1,0 +1,318 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+// layers are what the file, the environment and the flags say, each value read
+// and checked where it stands. viper decides which of them counts; where keeps
+// the place of the one that does.
+type layers struct {
+	viper *viper.Viper
+	where map[string]place
+}
+
+// settings reads sallyport.yml and what goes over it. A value that is wrong is
+// reported even where a higher layer hides it.
+func (l *loader) settings() Settings {
+	ly := layers{viper.New(), map[string]place{}}
+	for _, s := range settingTable {
+		if s.def != nil {
+			ly.viper.SetDefault(s.key, s.def)
+		}
+	}
+	ly.merge(l.fileLayer(ly.where))
+	ly.merge(l.envLayer(ly.where))
+	l.flagLayer(ly)
+	for _, log := range []string{"logs.decision", "logs.audit"} {
+		if !ly.viper.IsSet(log + ".stderr") {
+			ly.viper.SetDefault(log+".stderr", ly.viper.GetString(log+".file") == "")
+		}
+	}
+	var s Settings
+	if err := ly.viper.UnmarshalExact(&s); err != nil {
+		l.place(settingsFile).fail(faultf("compare it with what sallyport init writes", "%v", err))
+	}
+	l.checkSettings(&s, ly.where)
+	return s
+}
+
+func (ly layers) merge(values map[string]any) {
+	nested := map[string]any{}
+	for key, val := range values {
+		at := nested
+		path := strings.Split(key, ".")
+		for _, section := range path[:len(path)-1] {
+			if _, ok := at[section]; !ok {
+				at[section] = map[string]any{}
+			}
+			at = at[section].(map[string]any)
+		}
+		at[path[len(path)-1]] = val
+	}
+	// It cannot go wrong: the keys are the table's, so none is both a section
+	// and a value.
+	_ = ly.viper.MergeConfigMap(nested)
+}
+
+// fileLayer is what sallyport.yml says. The file may be missing.
+func (l *loader) fileLayer(where map[string]place) map[string]any {
+	values := map[string]any{}
+	root, ok := l.optional(settingsFile)
+	if !ok {
+		return values
+	}
+	known := l.section("", func(v value, s setting) {
+		where[s.key] = v.place
+		if x, ok := s.fromNode(v); ok {
+			values[s.key] = x
+		}
+	})
+	known["tokens"] = func(v value) {
+		where["tokens"] = v.place
+		values["tokens"] = tokens(v)
+	}
+	root.object(known)
+	return values
+}
+
+// section is the fields under a prefix of the setting table.
+func (l *loader) section(prefix string, read func(value, setting)) fields {
+	known := fields{}
+	for _, s := range settingTable {
+		rest, ok := strings.CutPrefix(s.key, prefix)
+		if !ok {
+			continue
+		}
+		head, _, nested := strings.Cut(rest, ".")
+		if nested {
+			known[head] = func(v value) { v.object(l.section(prefix+head+".", read)) }
+		} else {
+			known[head] = func(v value) { read(v, s) }
+		}
+	}
+	return known
+}
+
+func (s setting) fromNode(v value) (any, bool) {
+	if !s.list {
+		return parsed(v, s.tag, s.words)
+	}
+	list := []string{}
+	v.items(func(item value) {
+		if x, ok := parsed(item, s.tag, s.words); ok {
+			list = append(list, x.(string))
+		}
+	})
+	return list, true
+}
+
+// fromText reads a setting from a flag or a variable, a list with commas.
+func (s setting) fromText(p place, text string) (any, bool) {
+	if !s.list {
+		return s.word(p, text)
+	}
+	list := []string{}
+	if text == "" {
+		return list, true
+	}
+	for one := range strings.SplitSeq(text, ",") {
+		x, ok := s.word(p, strings.TrimSpace(one))
+		if !ok {
+			return nil, false
+		}
+		list = append(list, x.(string))
+	}
+	return list, true
+}
+
+func (s setting) word(p place, text string) (any, bool) {
+	x, f := s.words(text)
+	if f != nil {
+		p.fail(f)
+	}
+	return x, f == nil
+}
+
+// settingEnv is the environment variable of a setting.
+func settingEnv(key string) string {
+	return "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// envLayer is what the environment says. viper would read the process
+// environment itself, unchecked; here the look-up is the caller's and each
+// value is read like one of the file. An empty variable counts as unset.
+func (l *loader) envLayer(where map[string]place) map[string]any {
+	values := map[string]any{}
+	for _, s := range settingTable {
+		text := l.env(settingEnv(s.key))
+		if text == "" {
+			continue
+		}
+		p := place{report: l.report, file: settingEnv(s.key), path: s.key}
+		where[s.key] = p
+		if x, ok := s.fromText(p, text); ok {
+			values[s.key] = x
+		}
+	}
+	if l.Env == nil {
+		l.unknownVariables(os.Environ())
+	}
+	return values
+}
+
+// unknownVariables warns of variables that look like ours and are not read.
+func (l *loader) unknownVariables(environ []string) {
+	known := []string{
+		"SALLYPORT_CONFIG_DIR", "SALLYPORT_KEYS_DIR", "SALLYPORT_SECRETS_DIR",
+		"MCP_SSH_CONFIG_DIR", "MCP_SSH_KEYS_DIR", "MCP_SSH_SECRETS_DIR",
+	}
+	for _, s := range settingTable {
+		known = append(known, settingEnv(s.key))
+	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		ours := strings.HasPrefix(name, "SALLYPORT_") || strings.HasPrefix(name, "MCP_SSH_")
+		if ours && !slices.Contains(known, name) && !hasSecretPrefix(name) {
+			f := unknownFault(name, "variable", "settings of sallyport.yml", known)
+			place{report: l.report, file: name}.warn(faultf(f.remedy, "no setting is read from this environment variable"))
+		}
+	}
+}
+
+// flagLayer is what was given on the command line.
+func (l *loader) flagLayer(ly layers) {
+	if l.Flags == nil {
+		return
+	}
+	for _, s := range settingTable {
+		flag := l.Flags.Lookup(settingFlags[s.key])
+		if flag == nil || !flag.Changed {
+			continue
+		}
+		p := place{report: l.report, file: "--" + flag.Name, path: s.key}
+		ly.where[s.key] = p
+		if x, ok := s.fromText(p, flagText(flag)); ok {
+			ly.viper.Set(s.key, x)
+		}
+	}
+}
+
+func flagText(f *pflag.Flag) string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return strings.Join(list.GetSlice(), ",")
+	}
+	return f.Value.String()
+}
+
+// tokens reads the list of bearer tokens; an id names one of them in policies
+// and logs, so neither it nor the token may be there twice.
+func tokens(v value) []Token {
+	list := []Token{}
+	ids, sums := map[string]bool{}, map[string]bool{}
+	v.items(func(item value) {
+		t := Token{Groups: []string{}}
+		item.object(fields{
+			"id":     text(&t.ID, name(maxAlias)),
+			"sha256": text(&t.SHA256, sha256Hex),
+			"groups": texts(&t.Groups, person),
+		}, "id", "sha256")
+		t.SHA256 = strings.ToLower(t.SHA256)
+		item.unique(ids, t.ID, "id")
+		item.unique(sums, t.SHA256, "sha256")
+		list = append(list, t)
+	})
+	return list
+}
+
+// unique reports a word that was seen already.
+func (v value) unique(seen map[string]bool, word, key string) {
+	if word != "" && seen[word] {
+		v.fail(faultf("give it another", "an earlier entry has the same %s", key))
+	}
+	seen[word] = true
+}
+
+// checkSettings is what no single value shows: names that lead nowhere, and
+// settings that do not go together.
+func (l *loader) checkSettings(s *Settings, where map[string]place) {
+	l.checkListen(s, l.at(where, "http.listen"))
+	if l.Toolsets != nil {
+		for _, set := range s.Toolsets {
+			if f := oneOf(l.Toolsets...)(set); f != nil {
+				l.at(where, "toolsets").fail(f)
+			}
+		}
+	}
+	l.checkLog(&s.Logs.Decision, where, "logs.decision")
+	l.checkLog(&s.Logs.Audit, where, "logs.audit")
+	if s.Logs.Decision.File != "" && s.Logs.Decision.File == s.Logs.Audit.File {
+		l.at(where, "logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
+	}
+	s.Policy.Bundle = l.existing(s.Policy.Bundle, l.at(where, "policy.bundle"))
+	for i, path := range s.Policy.Custom {
+		s.Policy.Custom[i] = l.existing(path, l.at(where, "policy.custom"))
+	}
+	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
+}
+
+func (l *loader) checkLog(sink *LogSink, where map[string]place, key string) {
+	if sink.File == "" && !sink.Stderr {
+		l.at(where, key+".stderr").fail(faultf("name a file, or write stderr: true", "the log would go nowhere, and without a record nothing runs"))
+	}
+	sink.File = l.relative(sink.File)
+}
+
+// checkListen keeps the gateway from being open to a network without asking who
+// calls.
+func (l *loader) checkListen(s *Settings, p place) {
+	if isLoopback(s.HTTP.Listen) || len(s.Tokens) > 0 {
+		return
+	}
+	f := faultf("listen on 127.0.0.1, or add tokens", "%q is off loopback and there are no tokens, so anyone could call", s.HTTP.Listen)
+	if s.Transport == "http" {
+		p.fail(f)
+	} else {
+		p.warn(f)
+	}
+}
+
+// at is where a setting was made, the file itself for a default.
+func (l *loader) at(where map[string]place, key string) place {
+	if p, ok := where[key]; ok {
+		return p
+	}
+	p := l.place(settingsFile)
+	p.path = key
+	return p
+}
+
+// relative joins a path to the configuration directory, unless it is absolute
+// or begins with the home directory's ~.
+func (l *loader) relative(path string) string {
+	home := l.env("HOME")
+	rest, tilde := strings.CutPrefix(path, "~/")
+	switch {
+	case path == "" || filepath.IsAbs(path):
+		return path
+	case tilde && home != "":
+		return filepath.Join(home, rest)
+	}
+	return filepath.Join(l.dir, path)
+}
+
+func (l *loader) existing(path string, p place) string {
+	path = l.relative(path)
+	if path != "" {
+		if _, err := os.Stat(path); err != nil {
+			p.fail(faultf("put it there, or remove the setting", "%s %s", path, asFault(err, "").message))
+		}
+	}
+	return path
+}
