@@ -41,7 +41,9 @@ type Document struct {
 	Commands  []Command  `json:"commands"` // every call, wherever it hides
 	Writes    []Redirect `json:"writes"`   // redirections of groups and loops, which belong to no command
 	Reads     []Redirect `json:"reads"`
-	Error     *Error     `json:"error,omitempty"` // why the line is opaque, when it was refused
+	// Error says why a line has no Canonical: every line has exactly one of
+	// the two.
+	Error *Error `json:"error,omitempty"`
 }
 
 // Command is one call of a program.
@@ -138,13 +140,13 @@ type Redirect struct {
 	Static bool   `json:"static"`
 }
 
-// Error is why a line was refused before any policy saw it.
+// Error is why a line cannot be sent, whatever policy says.
 type Error struct {
 	Code    ErrorCode `json:"code"`
 	Message string    `json:"message"` // names the culprit and the remedy
 }
 
-// ErrorCode is the class of a refusal by the parser.
+// ErrorCode is the class of a refusal. All but NotLiteral make a line Opaque.
 type ErrorCode string
 
 const (
@@ -155,6 +157,7 @@ const (
 	ShellDependent ErrorCode = "shell_dependent"
 	Empty          ErrorCode = "empty"
 	RunsUnseen     ErrorCode = "runs_unseen" // xargs, find -exec, env -S: it runs what cannot be seen
+	NotLiteral     ErrorCode = "not_literal" // the line is Dynamic: $HOME, a loop, a relative pattern
 )
 
 // Feature is a construct of the shell language that a line uses.
