@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/policy"
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -57,52 +58,52 @@ func (c *call) planIt() *tool.Problem {
 
 // onEach walks the plan on every target, side by side under a bound; one
 // host's failure stops nobody.
-func (c *call) onEach(ctx context.Context, targets []tool.Target) []tool.Run {
+func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 	if len(targets) == 1 {
-		return []tool.Run{c.walk(ctx, targets[0])}
+		return []Judged{c.walk(ctx, targets[0])}
 	}
-	runs := make([]tool.Run, len(targets))
+	walked := make([]Judged, len(targets))
 	slots := make(chan struct{}, c.gateway.config.Load().Settings.Limits.ParallelHosts)
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			runs[i] = c.walk(ctx, t)
+			walked[i] = c.walk(ctx, t)
 		})
 	}
 	wg.Wait()
-	return runs
+	return walked
 }
 
-// walk takes the plan to one host. The name is resolved once; each address it
-// has is judged on its own, and the next one is tried only when policy refused
-// this one's network or nothing could have run there.
-func (c *call) walk(ctx context.Context, t tool.Target) tool.Run {
+// walk takes the plan to one host: judge, then refuse or run. The name is
+// resolved once; each address it has is judged on its own, and the next one is
+// tried only when it is certain that nothing ran at this one. A dry run ends
+// after the decision.
+func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 	usage, release := c.gateway.usage.begin(c.caller.Subject, t.Alias, c.gateway.now())
 	defer release()
 	unresolved := c.resolve(ctx, &t)
 	for {
-		run := c.decide(ctx, t, usage, unresolved)
-		switch {
-		case !run.Decision.Allow:
-			c.recordRefused(ctx, run)
+		judged := c.decide(ctx, t, usage, unresolved)
+		switch run := &judged.Run; {
 		case c.plan.DryRun:
-			return run
+		case run.Decision.Allow:
+			*run = c.start(ctx, *run)
 		default:
-			run = c.start(ctx, run)
+			c.recordRefused(ctx, *run)
 		}
-		next, ok := nextAddress(run)
+		next, ok := nextAddress(judged.Run)
 		if !ok || ctx.Err() != nil {
-			return run
+			return judged
 		}
 		t.Address = next
 	}
 }
 
-// decide builds the input, has it judged, and narrows the caller's wishes.
-func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, unresolved *tool.Failure) tool.Run {
-	run := tool.Run{CallID: c.id, Target: t, Plan: c.plan, Digest: tool.Digest(t, c.plan.Steps)}
+// decide builds the input and has it judged.
+func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, unresolved *tool.Failure) Judged {
+	run := tool.Run{CallID: c.id, Target: t, Plan: c.plan, Digest: tool.Digest(t, c.plan.Steps), Hash: c.hash()}
 	in := policy.NewInput(policy.Facts{
 		CallID: c.id, Tool: c.judged, Caller: c.caller, Plan: c.plan, Target: t,
 		Digest: run.Digest, Usage: usage, Now: c.gateway.now(),
@@ -111,7 +112,15 @@ func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, un
 	if unresolved != nil {
 		explainUnresolved(&run.Decision, unresolved)
 	}
-	return run
+	return Judged{Input: in, Run: run}
+}
+
+// hash names the command in both records and results; empty without one.
+func (c *call) hash() string {
+	if doc := c.plan.Steps[0].Op.Command; doc != nil {
+		return audit.CommandHash(doc.Text)
+	}
+	return ""
 }
 
 func (c *call) mode() string {
@@ -217,13 +226,16 @@ func redact(report *tool.Report, patterns []string) {
 	}
 }
 
-// result formats the runs.
-func (c *call) result(runs []tool.Run) Result {
-	formatted := c.tool.Format(c.args, runs)
-	r := Result{Structured: formatted, Text: formatted.Text(), IsError: formatted.Failed()}
-	for _, run := range runs {
-		r.DecisionIDs = append(r.DecisionIDs, run.Decision.ID)
+// result formats what happened on each host.
+func (c *call) result(walked []Judged) Result {
+	var runs []tool.Run
+	var r Result
+	for _, j := range walked {
+		runs = append(runs, j.Run)
+		r.DecisionIDs = append(r.DecisionIDs, j.Run.Decision.ID)
 	}
+	formatted := c.tool.Format(c.args, runs)
+	r.Structured, r.Text, r.IsError = formatted, formatted.Text(), formatted.Failed()
 	return r
 }
 

@@ -140,6 +140,26 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	return c.result(c.onEach(ctx, targets))
 }
 
+// Judged is one plan on one host with what was decided from.
+type Judged struct {
+	Input policy.Input
+	Run   tool.Run
+}
+
+// Plan makes a call as far as its decisions and no further, whatever the tool.
+func (g *Gateway) Plan(ctx context.Context, caller tool.Caller, name string, args json.RawMessage) ([]Judged, *tool.Problem) {
+	c := &call{gateway: g, id: newID(g.now()), caller: caller, name: name, args: args}
+	if problem := c.planIt(); problem != nil {
+		return nil, problem
+	}
+	c.plan.DryRun = true
+	targets, problem := c.targets()
+	if problem != nil {
+		return nil, problem
+	}
+	return c.onEach(ctx, targets), nil
+}
+
 // admit bounds the calls in flight, whoever makes them.
 func (g *Gateway) admit() (release func(), problem *tool.Problem) {
 	most := int64(g.config.Load().Settings.Limits.Calls)

@@ -43,6 +43,7 @@ type Run struct {
 	Target   Target
 	Plan     Plan
 	Digest   string
+	Hash     string // names the command in records without repeating it; empty without one
 	Decision Decision
 	Report   *Report
 }

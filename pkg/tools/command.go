@@ -1,8 +1,6 @@
 package tools
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -53,7 +51,7 @@ type planNetwork struct {
 // failure of the planning, so the status stays ok.
 func planOf(a commandArgs, r tool.Run) planResult {
 	p := planResult{
-		Status: tool.StatusOf(r), Alias: a.Alias, Command: a.Command, Hash: commandHash(a.Command),
+		Status: tool.StatusOf(r), Alias: a.Alias, Command: a.Command, Hash: r.Hash,
 		Digest: r.Digest, Allowed: r.Decision.Allow, Network: networkOf(r.Target), Revisions: r.Decision.Bundles,
 	}
 	if doc := r.Plan.Steps[0].Op.Command; doc != nil {
@@ -130,7 +128,7 @@ type runResult struct {
 func runOf(a commandArgs, r tool.Run) runResult {
 	res := runResult{
 		Status: tool.StatusOf(r), TaskID: r.CallID, Alias: a.Alias,
-		Hash: commandHash(a.Command), Digest: r.Digest, ExitCode: -1,
+		Hash: r.Hash, Digest: r.Digest, ExitCode: -1,
 	}
 	if !r.Decision.Allow {
 		res.Hint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
@@ -185,10 +183,4 @@ func (r runResult) Text() string {
 		parts = append(parts, fmt.Sprintf("[exit status %d]", r.ExitCode))
 	}
 	return strings.TrimSpace(strings.Join(append(parts, r.Hint), "\n"))
-}
-
-// commandHash names a command in records and results without repeating it.
-func commandHash(command string) string {
-	sum := sha256.Sum256([]byte(command))
-	return hex.EncodeToString(sum[:8])
 }
