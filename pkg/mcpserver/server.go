@@ -1,34 +1,48 @@
 // Package mcpserver speaks MCP: it turns requests of either protocol era, over
 // stdio or streamable HTTP, into calls of a [Gateway], and results into
-// answers. It decides nothing.
+// answers. It decides nothing, and it is the only package that knows mcp-go.
 //
 // [New] makes a [Server] around a gateway. [Server.ServeStdio] serves the one
 // client at the other end of a pipe; [Server.ListenAndServe] serves HTTP with
-// one endpoint, /mcp, for protocol 2026-07-28 without sessions and for
-// 2025-11-25 and older with them, besides /healthz and /readyz.
+// one endpoint, /mcp, for protocol 2026-07-28, which has no sessions, and for
+// 2025-11-25 and older, which have, besides /healthz and /readyz.
+//
+// It promises the gateway four things. The arguments of a call are the bytes
+// that the client sent, and a message with two readings (a duplicate key, a key
+// in other letters) never arrives. The subject is the one that the transport
+// verified; what a client says of itself, its session included, is only ever a
+// fact beside it. A tool that is not in the caller's list cannot be called. And
+// when the context of a call ends, its cause is the [tool.Stop] that says why:
+// cancelled by the client, disconnected, shut down.
+//
+// mcp-go is the protocol engine below. Where it was measured to be too trusting
+// for a gateway, this package stands in front of it: it reads every message
+// before mcp-go does, owns the session ids, checks host, origin and token on
+// every verb, keeps its own register of requests in flight, and writes progress
+// itself. mcp-go's task tools are not used.
 package mcpserver
 
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
+	"sync"
 	"time"
+
+	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/sallyport/sallyport/pkg/gateway"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // Gateway is what this package needs of the gateway. Call returns when nothing
-// of the call runs any more, also after its context was cancelled, which
-// happens with a [tool.Stop] as the cause.
+// of the call runs any more, also after its context was cancelled.
 type Gateway interface {
 	// Tools lists, by name, the tools that a caller could ever use.
 	Tools(ctx context.Context, caller tool.Caller) []*tool.Tool
 	Call(ctx context.Context, caller tool.Caller, name string, args json.RawMessage, progress func(tool.Progress)) gateway.Result
-	// Ready says why calls would fail; nil when they would not.
+	// Ready says why calls would be refused whatever they ask for; nil when
+	// they would not.
 	Ready(ctx context.Context) error
 }
 
@@ -44,47 +58,31 @@ type Options struct {
 // Server is an MCP server. It is safe for concurrent use.
 type Server struct {
 	gateway Gateway
+	mcp     *server.MCPServer
 	log     *slog.Logger
 	now     func() time.Time
+
+	heartbeat time.Duration // between signs of life from a silent call
+	grace     time.Duration // for calls in flight when stdin ends: enough for a plan, and short against the 2 s in which a stop must be through
+	patience  time.Duration // for the gateway to return from calls that were stopped
+
+	mu         sync.Mutex
+	registered map[string]*tool.Tool // with mcp-go
 }
 
 // New makes a server; it serves nothing yet.
 func New(o Options) *Server {
-	return &Server{gateway: o.Gateway, log: o.Logger, now: o.Now}
-}
-
-// Token is a bearer token: what calls with it are known as, and its SHA-256.
-type Token struct {
-	ID     string // the subject
-	SHA256 [32]byte
-	Groups []string
-}
-
-// HTTPOptions are how HTTP is served.
-type HTTPOptions struct {
-	Listen                string // host:port; off loopback only with Tokens
-	Tokens                []Token
-	AllowedHosts          []string
-	AllowedOrigins        []string
-	MaxBodyBytes          int64
-	SessionTTL            time.Duration
-	MaxSessionsPerSubject int
-	ShutdownTimeout       time.Duration
-}
-
-// ServeStdio serves one client over a pair of streams.
-func (s *Server) ServeStdio(ctx context.Context, subject tool.Caller, in io.Reader, out io.Writer) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Handler serves /mcp, /healthz and /readyz.
-func (s *Server) Handler(o HTTPOptions) (http.Handler, error) {
-	return http.NotFoundHandler(), nil
-}
-
-// ListenAndServe serves HTTP until ctx is done.
-func (s *Server) ListenAndServe(ctx context.Context, o HTTPOptions, ready func(addr net.Addr)) error {
-	<-ctx.Done()
-	return nil
+	s := &Server{
+		gateway: o.Gateway, log: o.Logger, now: o.Now,
+		heartbeat: 10 * time.Second, grace: 300 * time.Millisecond, patience: 10 * time.Second,
+		registered: map[string]*tool.Tool{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.mcp = s.newMCP(o.Name, o.Version)
+	return s
 }

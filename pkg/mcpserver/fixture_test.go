@@ -1,0 +1,3 @@
+package mcpserver
+
+func fixture() bool { return false }

@@ -1,0 +1,230 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sallyport/sallyport/pkg/gateway"
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+func TestMain(m *testing.M) {
+	if fixture() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// site is the gateway of these tests: a handful of tools on one host, and a
+// record of every call. What a command does is in its words:
+//
+//	uptime       runs
+//	uptime; id   is refused, as whatever holds a semicolon
+//	sleep N      runs until it is stopped, or for N seconds
+//	tick N       shows N signs of progress, without a pause, and ends
+//	panic        panics
+type site struct {
+	mu       sync.Mutex
+	calls    []visit
+	changed  chan struct{} // closed and replaced when calls changes
+	broken   error         // what Ready answers
+	stubborn chan struct{} // what does not end before this is closed, when set
+}
+
+// visit is one call that reached the gateway.
+type visit struct {
+	caller tool.Caller
+	tool   string
+	args   string
+	done   bool
+	cause  error // of the end of its context, if that ended first
+}
+
+func newSite() *site { return &site{changed: make(chan struct{})} }
+
+type noArgs struct{}
+
+type commandArgs struct {
+	Alias   string `json:"alias" arg:"required,max=100" doc:"host"`
+	Command string `json:"command" arg:"required" doc:"command line"`
+}
+
+type answer struct {
+	tool.Status
+	Alias   string   `json:"alias,omitempty"`
+	Hosts   []string `json:"hosts,omitempty"`
+	Allowed bool     `json:"allowed,omitempty"`
+	Stdout  string   `json:"stdout,omitempty"`
+}
+
+func define[A any](name string, effect tool.Effect, doc string) *tool.Tool {
+	return tool.New(tool.Spec[A, answer]{
+		Name: name, Set: "test", Effect: effect, Doc: doc,
+		Plan: func(A) (tool.Plan, error) {
+			return tool.Plan{Steps: []tool.Step{tool.AskGateway(tool.GatewayRead, tool.AskPing, "")}}, nil
+		},
+		Format: func(A, []tool.Run) answer { return answer{} },
+	})
+}
+
+// hidden is a tool that only the group ops can use.
+const hidden = "ssh_reload_config"
+
+var tools = []*tool.Tool{
+	define[noArgs]("ssh_list_hosts", tool.Observe, "List the hosts."),
+	define[noArgs]("ssh_ping", tool.Observe, "Check that the gateway answers."),
+	define[commandArgs]("ssh_plan", tool.Observe, "Show what ssh_run would do."),
+	define[noArgs](hidden, tool.Change, "Load the configuration again."),
+	define[commandArgs]("ssh_run", tool.Execute, "Run a command."),
+}
+
+func (g *site) Tools(_ context.Context, caller tool.Caller) []*tool.Tool {
+	if slices.Contains(caller.Groups, "ops") {
+		return tools
+	}
+	return slices.DeleteFunc(slices.Clone(tools), func(t *tool.Tool) bool { return t.Name == hidden })
+}
+
+func (g *site) Ready(context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.broken
+}
+
+func (g *site) Call(ctx context.Context, caller tool.Caller, name string, args json.RawMessage, progress func(tool.Progress)) gateway.Result {
+	at := g.enter(visit{caller: caller, tool: name, args: string(args)})
+	defer func() { g.leave(at, context.Cause(ctx)) }()
+	i := slices.IndexFunc(tools, func(t *tool.Tool) bool { return t.Name == name })
+	if _, err := tools[i].Plan(args); err != nil {
+		return failed(tool.StatusInvalid, "bad_arguments", err.Error())
+	}
+	switch name {
+	case "ssh_plan", "ssh_run":
+		return g.command(ctx, name, args, progress)
+	}
+	return gateway.Result{Structured: answer{Status: tool.Status{Status: "ok"}, Hosts: []string{"web1"}}, Text: "web1"}
+}
+
+func failed(status, code, message string) gateway.Result {
+	s := answer{Status: tool.Status{Status: status, DecisionID: "01JTESTDECISION", Error: &tool.Problem{Code: code, Message: message}}}
+	return gateway.Result{Structured: s, Text: message, IsError: true, DecisionIDs: []string{"01JTESTDECISION"}}
+}
+
+func (g *site) command(ctx context.Context, name string, raw json.RawMessage, progress func(tool.Progress)) gateway.Result {
+	var args commandArgs
+	if err := json.Unmarshal(raw, &args); err != nil {
+		return failed(tool.StatusInvalid, "bad_arguments", err.Error())
+	}
+	allowed := !strings.Contains(args.Command, ";")
+	ok := answer{
+		Status: tool.Status{Status: "ok", DecisionID: "01JTESTDECISION"}, Alias: args.Alias,
+		Allowed: allowed, Stdout: "ran " + args.Command,
+	}
+	switch {
+	case args.Alias != "web1":
+		return failed(tool.StatusInvalid, "unknown_host", fmt.Sprintf("the inventory has no host %q", args.Alias))
+	case name == "ssh_plan":
+		ok.Stdout = ""
+	case !allowed:
+		return failed(tool.StatusDenied, "command_denied", "Denied by policy.")
+	default:
+		if err := g.run(ctx, args.Command, progress); err != nil {
+			return failed(tool.StatusStopped, err.Error(), "stopped: "+err.Error())
+		}
+	}
+	return gateway.Result{Structured: ok, Text: ok.Stdout, DecisionIDs: []string{"01JTESTDECISION"}}
+}
+
+func (g *site) run(ctx context.Context, command string, progress func(tool.Progress)) error {
+	word, n := command, 0
+	fmt.Sscanf(command, "%s %d", &word, &n)
+	switch word {
+	case "panic":
+		panic("a secret that must not reach the client")
+	case "tick":
+		for i := range n {
+			if progress != nil {
+				progress(tool.Progress{Phase: "running", Bytes: int64(i + 1)})
+			}
+		}
+	case "sleep":
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(n) * time.Second):
+		}
+		if g.stubborn != nil {
+			<-g.stubborn
+		}
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (g *site) enter(v visit) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, v)
+	g.wake()
+	return len(g.calls) - 1
+}
+
+func (g *site) leave(at int, cause error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls[at].done, g.calls[at].cause = true, cause
+	g.wake()
+}
+
+func (g *site) wake() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// seen waits until the calls so far are as they should be, and returns them.
+func (g *site) seen(t *testing.T, what string, ok func([]visit) bool) []visit {
+	t.Helper()
+	late := time.After(30 * time.Second)
+	for {
+		g.mu.Lock()
+		calls, changed := slices.Clone(g.calls), g.changed
+		g.mu.Unlock()
+		if ok(calls) {
+			return calls
+		}
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("waited for %s; calls so far: %+v", what, calls)
+		}
+	}
+}
+
+// started waits until n calls have been made.
+func (g *site) started(t *testing.T, n int) []visit {
+	t.Helper()
+	return g.seen(t, fmt.Sprintf("%d calls", n), func(c []visit) bool { return len(c) >= n })
+}
+
+// stopped waits until the n-th call, from 0, has ended, and wants its cause.
+func (g *site) stopped(t *testing.T, n int, want tool.Stop) {
+	t.Helper()
+	calls := g.seen(t, fmt.Sprintf("the end of call %d", n), func(c []visit) bool { return len(c) > n && c[n].done })
+	if got := calls[n].cause; !errors.Is(got, want) {
+		t.Errorf("call %d ended with cause %v, want %v", n, got, want)
+	}
+}
+
+func newServer(t *testing.T, g Gateway) *Server {
+	t.Helper()
+	return New(Options{Name: "sallyport", Version: "test", Gateway: g, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+}

@@ -1,0 +1,156 @@
+package mcpserver
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/mark3labs/mcp-go/mcp"
+)
+
+// response is the answer to one request over HTTP: a JSON document, or, from
+// the moment that something is to be said before the result, a stream of
+// events. It stands between mcp-go and the client, so that what we send while a
+// call runs is on the call's own response, in order, and before the result; and
+// so that a [refusal] can take the place of what mcp-go answers.
+type response struct {
+	request *request
+	to      http.ResponseWriter
+	modern  bool
+	events  bool // the client takes a stream
+
+	mu      sync.Mutex
+	started bool // the stream has
+	theirs  bool // mcp-go began it, and frames its events itself
+	status  int
+	body    bytes.Buffer // mcp-go's answer, until it is complete
+}
+
+var errNoStream = errors.New("the client takes no event stream")
+
+func (w *response) Header() http.Header { return w.to.Header() }
+
+func (w *response) WriteHeader(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status = status
+	if strings.HasPrefix(w.to.Header().Get("Content-Type"), "text/event-stream") && !w.theirs {
+		w.theirs = true
+		w.start()
+	}
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.theirs {
+		return w.to.Write(b)
+	}
+	return w.body.Write(b)
+}
+
+func (w *response) Flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.theirs {
+		w.flush()
+	}
+}
+
+func (w *response) Unwrap() http.ResponseWriter { return w.to }
+
+func (w *response) notify(notification []byte) error {
+	return w.emit(func() error { return w.event(notification) })
+}
+
+// keepAlive sends a comment, which clients skip.
+func (w *response) keepAlive() error {
+	return w.emit(func() error {
+		_, err := w.to.Write([]byte(": still running\n\n"))
+		return err
+	})
+}
+
+func (w *response) emit(write func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.events {
+		return errNoStream
+	}
+	w.start()
+	err := write()
+	w.flush()
+	return err
+}
+
+// start begins the stream if it has not begun. Its caller holds mu.
+func (w *response) start() {
+	if w.started {
+		return
+	}
+	w.started = true
+	h := w.to.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	w.to.WriteHeader(http.StatusOK)
+}
+
+func (w *response) event(m []byte) error {
+	_, err := fmt.Fprintf(w.to, "event: message\ndata: %s\n\n", bytes.TrimSpace(m))
+	return err
+}
+
+func (w *response) flush() {
+	if f, ok := w.to.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// finish sends the answer once mcp-go has given it.
+func (w *response) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.theirs || w.status == 0 && w.body.Len() == 0 {
+		return
+	}
+	body := w.body.Bytes()
+	if refused := w.request.refusal; refused != nil {
+		body = append(refused.encode(), '\n')
+		w.status = statusOf(refused.code, w.modern)
+	}
+	switch {
+	case w.started && len(body) > 0:
+		_ = w.event(body) // a client that has gone needs no answer
+		w.flush()
+	case !w.started:
+		w.to.WriteHeader(cmp.Or(w.status, http.StatusOK))
+		_, _ = w.to.Write(body)
+	}
+}
+
+// statusOf is the HTTP status that goes with a JSON-RPC error: the new era maps
+// the codes, the old one answers 200 but for our own.
+func statusOf(code int, modern bool) int {
+	switch code {
+	case codeBusy:
+		return http.StatusTooManyRequests
+	case codeShutdown:
+		return http.StatusServiceUnavailable
+	}
+	if !modern {
+		return http.StatusOK
+	}
+	switch code {
+	case mcp.METHOD_NOT_FOUND:
+		return http.StatusNotFound
+	case mcp.PARSE_ERROR, mcp.INVALID_REQUEST, mcp.INVALID_PARAMS, mcp.HEADER_MISMATCH,
+		mcp.MISSING_REQUIRED_CLIENT_CAPABILITY, mcp.UNSUPPORTED_PROTOCOL_VERSION:
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}

@@ -1,0 +1,197 @@
+package mcpserver
+
+import (
+	"container/list"
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// session is a session of the old protocol era. Its id is ours, means something
+// only to the subject that opened it, and is authority for nothing.
+type session struct {
+	id      string
+	subject string
+	ctx     context.Context // ends with the session
+	end     context.CancelCauseFunc
+	// The rest is guarded by sessions.mu.
+	used    time.Time
+	busy    int // requests and streams that are open
+	streams int // of those, GET streams
+	element *list.Element
+}
+
+// mostStreams bounds the GET streams of one session. Each costs tens of
+// kilobytes, and nothing is ever sent on them that a client must have.
+const mostStreams = 4
+
+// sessions is bounded on all sides: by the number a subject may have, which
+// pushes out the one that was idle longest, and by how long one may be idle.
+type sessions struct {
+	now  func() time.Time
+	ttl  time.Duration
+	most int
+	// forget tells mcp-go to let go of what it keeps for an id.
+	forget func(id string)
+
+	mu        sync.Mutex
+	byID      map[string]*session
+	bySubject map[string]*list.List // of *session, the longest unused first
+}
+
+func newSessions(now func() time.Time, ttl time.Duration, most int) *sessions {
+	return &sessions{
+		now: now, ttl: ttl, most: most, forget: func(string) {},
+		byID: map[string]*session{}, bySubject: map[string]*list.List{},
+	}
+}
+
+// open begins a session and uses it; nil when the subject has as many as it may
+// and all of them are in use.
+func (t *sessions) open(subject string) *session {
+	s := &session{id: rand.Text(), subject: subject, used: t.now(), busy: 1}
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	t.mu.Lock()
+	dropped := t.expired()
+	own := t.bySubject[subject]
+	if own == nil {
+		own = list.New()
+	}
+	full := false
+	if own.Len() >= t.most {
+		idle := oldestIdle(own)
+		if full = idle == nil; !full {
+			dropped = append(dropped, t.remove(idle))
+		}
+	}
+	if !full {
+		t.bySubject[subject] = own
+		s.element = own.PushBack(s)
+		t.byID[s.id] = s
+	}
+	t.mu.Unlock()
+	t.drop(dropped, tool.StopDisconnect)
+	if full {
+		return nil
+	}
+	return s
+}
+
+// use finds a subject's session and keeps it from expiring until [sessions.release];
+// nil when the subject has none with this id.
+func (t *sessions) use(subject, id string) *session {
+	t.mu.Lock()
+	dropped := t.expired()
+	s := t.byID[id]
+	if s != nil && s.subject != subject {
+		s = nil
+	}
+	if s != nil {
+		s.busy++
+	}
+	t.mu.Unlock()
+	t.drop(dropped, tool.StopDisconnect)
+	return s
+}
+
+func (t *sessions) release(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.busy--
+	s.used = t.now()
+	if own := t.bySubject[s.subject]; own != nil && t.byID[s.id] == s {
+		own.MoveToBack(s.element)
+	}
+}
+
+// stream counts one more GET stream of a session in use, if it may have one.
+func (t *sessions) stream(s *session) (done func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.streams >= mostStreams {
+		return nil, false
+	}
+	s.streams++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		s.streams--
+	}, true
+}
+
+// close ends a session, and what is going on in it.
+func (t *sessions) close(s *session, cause tool.Stop) {
+	t.mu.Lock()
+	var dropped []*session
+	if t.byID[s.id] == s {
+		dropped = append(dropped, t.remove(s))
+	}
+	t.mu.Unlock()
+	t.drop(dropped, cause)
+}
+
+// closeAll ends every session.
+func (t *sessions) closeAll(cause tool.Stop) {
+	t.mu.Lock()
+	var dropped []*session
+	for _, s := range t.byID {
+		dropped = append(dropped, t.remove(s))
+	}
+	t.mu.Unlock()
+	t.drop(dropped, cause)
+}
+
+// expired removes the sessions that were idle for too long. Its caller holds mu.
+func (t *sessions) expired() []*session {
+	var dropped []*session
+	for _, own := range t.bySubject {
+		for e := own.Front(); e != nil; {
+			s := e.Value.(*session)
+			e = e.Next()
+			if s.busy > 0 {
+				continue
+			}
+			if t.now().Sub(s.used) < t.ttl {
+				break
+			}
+			dropped = append(dropped, t.remove(s))
+		}
+	}
+	return dropped
+}
+
+// remove takes a session out. Its caller holds mu.
+func (t *sessions) remove(s *session) *session {
+	own := t.bySubject[s.subject]
+	own.Remove(s.element)
+	if own.Len() == 0 {
+		delete(t.bySubject, s.subject)
+	}
+	delete(t.byID, s.id)
+	return s
+}
+
+func (t *sessions) drop(dropped []*session, cause tool.Stop) {
+	for _, s := range dropped {
+		s.end(cause)
+		t.forget(s.id)
+	}
+}
+
+func (t *sessions) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
+}
+
+func oldestIdle(own *list.List) *session {
+	for e := own.Front(); e != nil; e = e.Next() {
+		if s := e.Value.(*session); s.busy == 0 {
+			return s
+		}
+	}
+	return nil
+}
