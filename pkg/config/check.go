@@ -130,7 +130,7 @@ func hostname(s string) *fault {
 	}
 	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
 		if !hostnameLabel.MatchString(label) {
-			return faultf("write a DNS name (in ASCII) or an IP address", "%q is neither a host name nor an address", s)
+			return faultf("write a DNS name in ASCII, or an IP address", "%q is neither a host name nor an address", s)
 		}
 	}
 	return nil
@@ -160,10 +160,10 @@ func isLoopback(listen string) bool {
 // allowedHost is what a Host header may say: a name or address, with or
 // without a port.
 func allowedHost(s string) *fault {
-	if host, _, err := net.SplitHostPort(s); err == nil {
-		s = host
+	if hostAndPort.MatchString(s) {
+		s = s[:strings.LastIndexByte(s, ':')]
 	}
-	return hostname(strings.Trim(s, "[]"))
+	return hostname(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 }
 
 func origin(s string) *fault {

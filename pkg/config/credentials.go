@@ -1,19 +1,21 @@
 package config
 
 import (
+	"fmt"
+
 	"go.yaml.in/yaml/v3"
 )
 
 // credential is an entry of credentials.yml: names of secrets, not secrets,
-// but for a password that was written there. It is only ever held by pointer,
-// so that printing a Config prints an address.
+// but for a password that was written there. That one is a function, so that
+// no print of a Config, with whatever verb, can show it.
 type credential struct {
 	name, username  string
-	keyPath         string // below keys/
-	certificatePath string // below keys/
-	passphrase      string // reference to a secret
-	passwordSecret  string // reference to a secret
-	password        string // itself
+	keyPath         string        // below keys/
+	certificatePath string        // below keys/
+	passphrase      string        // reference to a secret
+	passwordSecret  string        // reference to a secret
+	password        func() string // nil when there is none
 	agent           bool
 	agentSocket     string // empty for that of SSH_AUTH_SOCK
 }
@@ -51,10 +53,8 @@ func (l *loader) credentials(v vault) logins {
 		"entries": func(list value) {
 			list.items(func(entry value) {
 				c := l.credential(entry, v)
-				if first, twice := lines[c.name]; twice {
-					entry.fail(faultf("give it another name", "name %q is already taken on line %d", c.name, first))
-				} else if c.name != "" {
-					all.byName[c.name], lines[c.name] = c, entry.line
+				if entry.claim(lines, c.name, fmt.Sprintf("name %q", c.name)) {
+					all.byName[c.name] = c
 				}
 			})
 		},
@@ -74,7 +74,7 @@ func (l *loader) credential(v value, vault vault) *credential {
 		"certificate_path":      located(&certificate, text(&c.certificatePath)),
 		"key_passphrase_secret": located(&passphrase, text(&c.passphrase)),
 		"password_secret":       located(&secret, text(&c.passwordSecret)),
-		"password":              located(&password, raw(&c.password)),
+		"password":              located(&password, inline(&c.password)),
 		"agent":                 agent(c),
 	}, "name", "username")
 	if !ok {
@@ -101,10 +101,12 @@ func (l *loader) credential(v value, vault vault) *credential {
 	return c
 }
 
-// raw stores a text as it is: a password may hold anything.
-func raw(p *string) field {
+// inline stores a password as it is, which may hold anything.
+func inline(p *func() string) field {
 	return func(v value) {
-		*p, _ = v.text()
+		if s, _ := v.text(); s != "" {
+			*p = func() string { return s }
+		}
 	}
 }
 
@@ -122,7 +124,7 @@ func agent(c *credential) field {
 
 // check sees that an entry says one thing about how to log in.
 func (c *credential) check(v value, password place) {
-	hasPassword := c.password != "" || c.passwordSecret != ""
+	hasPassword := c.password != nil || c.passwordSecret != ""
 	switch {
 	case c.keyPath != "" && c.agent:
 		v.fail(faultf("keep one of the two", "has both key_path and agent"))
@@ -135,7 +137,7 @@ func (c *credential) check(v value, password place) {
 	case hasPassword && (c.keyPath != "" || c.agent):
 		v.warn(faultf("remove the one that is not needed", "has a password beside a key; policies see only %q", c.auth()))
 	}
-	if c.password == "" {
+	if c.password == nil {
 		return
 	}
 	if c.passwordSecret != "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ type layers struct {
 // reported even where a higher layer hides it.
 func (l *loader) settings() Settings {
 	ly := layers{viper.New(), map[string]place{}}
+	ly.viper.SetDefault("tokens", []Token{})
 	for _, s := range settingTable {
 		if s.def != nil {
 			ly.viper.SetDefault(s.key, s.def)
@@ -104,12 +106,8 @@ func (s setting) fromNode(v value) (any, bool) {
 	if !s.list {
 		return parsed(v, s.tag, s.words)
 	}
-	list := []string{}
-	v.items(func(item value) {
-		if x, ok := parsed(item, s.tag, s.words); ok {
-			list = append(list, x.(string))
-		}
-	})
+	var list []string
+	texts(&list, func(one string) *fault { _, f := s.words(one); return f })(v)
 	return list, true
 }
 
@@ -160,6 +158,9 @@ func (l *loader) envLayer(where map[string]place) map[string]any {
 		if x, ok := s.fromText(p, text); ok {
 			values[s.key] = x
 		}
+	}
+	if name := settingEnv("tokens"); l.env(name) != "" {
+		place{report: l.report, file: name}.fail(faultf("unset it", "tokens can be written in %s only", settingsFile))
 	}
 	if l.Env == nil {
 		l.unknownVariables(os.Environ())
@@ -215,7 +216,7 @@ func flagText(f *pflag.Flag) string {
 // and logs, so neither it nor the token may be there twice.
 func tokens(v value) []Token {
 	list := []Token{}
-	ids, sums := map[string]bool{}, map[string]bool{}
+	ids, sums := map[string]int{}, map[string]int{}
 	v.items(func(item value) {
 		t := Token{Groups: []string{}}
 		item.object(fields{
@@ -224,19 +225,11 @@ func tokens(v value) []Token {
 			"groups": texts(&t.Groups, person),
 		}, "id", "sha256")
 		t.SHA256 = strings.ToLower(t.SHA256)
-		item.unique(ids, t.ID, "id")
-		item.unique(sums, t.SHA256, "sha256")
+		item.claim(ids, t.ID, fmt.Sprintf("id %q", t.ID))
+		item.claim(sums, t.SHA256, "sha256")
 		list = append(list, t)
 	})
 	return list
-}
-
-// unique reports a word that was seen already.
-func (v value) unique(seen map[string]bool, word, key string) {
-	if word != "" && seen[word] {
-		v.fail(faultf("give it another", "an earlier entry has the same %s", key))
-	}
-	seen[word] = true
 }
 
 // checkSettings is what no single value shows: names that lead nowhere, and

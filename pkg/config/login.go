@@ -37,7 +37,10 @@ func (c *Config) Login(alias string) (Login, error) {
 }
 
 func (c *credential) login(v vault) (Login, *fault) {
-	l := Login{User: c.username, KeyName: c.keyPath, Password: c.password}
+	l := Login{User: c.username, KeyName: c.keyPath}
+	if c.password != nil {
+		l.Password = c.password()
+	}
 	for _, part := range []struct {
 		name string
 		read func(string) *fault

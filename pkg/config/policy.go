@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -193,10 +194,10 @@ func newNames(inv *inventory) hostNames {
 // rules stores the list of rules.
 func (l *loader) rules(p *[]rule, known hostNames) field {
 	return func(v value) {
-		names := map[string]bool{}
+		names := map[string]int{}
 		v.items(func(item value) {
 			r := l.rule(item, known)
-			item.unique(names, r.name, "name")
+			item.claim(names, r.name, fmt.Sprintf("name %q", r.name))
 			if r.name == "" {
 				r.name = item.path
 			}
@@ -233,7 +234,7 @@ func (l *loader) rule(v value, known hostNames) rule {
 	case v.has("profile") && v.has("profiles"):
 		v.fail(faultf("keep one of the two", "has both profile and profiles"))
 	case !old && !v.has("profile") && len(r.profiles) == 0:
-		v.fail(faultf("add profile: with one of "+fmt.Sprint(l.profiles()), "names no profile, so it would say nothing"))
+		v.fail(faultf("add profile: with one of "+strings.Join(l.profiles(), ", "), "names no profile, so it would say nothing"))
 	}
 	if profile != "" {
 		r.profiles = []string{profile}

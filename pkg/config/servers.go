@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -37,7 +38,8 @@ const maxHops = 8
 type inventory struct {
 	entries []*hostEntry
 	byAlias map[string]int
-	aliases []string // sorted
+	lines   map[string]int // by alias
+	aliases []string       // sorted
 }
 
 // hostEntry is a host and where the names in it stand. hops are the jump hosts
@@ -50,7 +52,7 @@ type hostEntry struct {
 
 // servers reads servers.yml.
 func (l *loader) servers(logins logins) *inventory {
-	inv := &inventory{byAlias: map[string]int{}}
+	inv := &inventory{byAlias: map[string]int{}, lines: map[string]int{}}
 	root, ok := l.required(serversFile)
 	if !ok {
 		return inv
@@ -82,9 +84,7 @@ func (inv *inventory) add(v value) {
 	if !ok {
 		return
 	}
-	if first, twice := inv.byAlias[h.Alias]; twice {
-		v.fail(faultf("give it another alias", "alias %q is already taken on line %d", h.Alias, inv.entries[first].Line))
-	} else if h.Alias != "" {
+	if v.claim(inv.lines, h.Alias, fmt.Sprintf("alias %q", h.Alias)) {
 		inv.byAlias[h.Alias] = len(inv.entries)
 	}
 	inv.entries = append(inv.entries, h)

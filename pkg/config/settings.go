@@ -85,8 +85,8 @@ type ResolverSettings struct {
 	Cache   time.Duration `mapstructure:"cache"` // zero to look up every time
 }
 
-// setting is one key of sallyport.yml: the kind that YAML must give it, how its
-// text is read wherever it comes from, and what it is when nobody says.
+// setting is one key of sallyport.yml: the tag that YAML must give it, if any,
+// how its text is read wherever it comes from, and what it is when nobody says.
 type setting struct {
 	key   string // dotted
 	tag   string
@@ -110,7 +110,7 @@ func numberSetting(key string, def, least, most int) setting {
 }
 
 func spanSetting(key string, def, least, most time.Duration) setting {
-	return setting{key: key, tag: "!!str", def: def, words: span(least, most)}
+	return setting{key: key, def: def, words: span(least, most)}
 }
 
 // truthSetting has no default of its own: [loader.settings] derives it.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -60,7 +61,7 @@ func (v value) entries(each func(key, val value)) {
 	}
 	for i := 0; i+1 < len(v.node.Content); i += 2 {
 		key, val := v.node.Content[i], v.node.Content[i+1]
-		if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
+		if key.Kind != yaml.ScalarNode || key.Tag != "!!str" {
 			continue // plain has reported it
 		}
 		path := key.Value
@@ -93,12 +94,26 @@ func (v value) items(each func(value)) {
 	}
 }
 
+// claim reports a name that another entry has; taken is the line of each.
+func (v value) claim(taken map[string]int, name, what string) bool {
+	line, twice := taken[name]
+	switch {
+	case name == "":
+		return false
+	case twice:
+		v.fail(faultf("give it another", "%s is already taken on line %d", what, line))
+		return false
+	}
+	taken[name] = v.line
+	return true
+}
+
 // given is false for a value that is not there, which it reports, and for an
 // alias, which plain has reported. An empty list is written [], so that a list
 // whose last entry was commented out is noticed.
 func (v value) given() bool {
 	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
-		v.fail(faultf("give it a value ([] for an empty list), or remove it", "has no value"))
+		v.fail(faultf("give it a value, [] for an empty list, or remove it", "has no value"))
 		return false
 	}
 	return v.node.Kind != yaml.AliasNode
@@ -141,10 +156,14 @@ func (v value) wrongKind(want string) {
 	v.fail(faultf(remedy, "is %s, not %s", v.kind(), want))
 }
 
-// scalar is the text of a scalar with a tag.
+// scalar is the text of a scalar with a tag, or with any when tag is empty. A
+// number with a fraction or of many digits is left to the reader of whole
+// numbers, who can say more about it.
 func (v value) scalar(tag string) (string, bool) {
-	if v.node.Kind != yaml.ScalarNode || v.node.ShortTag() != tag {
-		v.wrongKind(scalarKinds[tag])
+	got := v.node.ShortTag()
+	fits := tag == "" || got == tag || tag == "!!int" && got == "!!float"
+	if v.node.Kind != yaml.ScalarNode || !fits {
+		v.wrongKind(cmp.Or(scalarKinds[tag], "text"))
 		return "", false
 	}
 	return v.node.Value, true
@@ -240,8 +259,12 @@ func parsed(v value, tag string, w words) (any, bool) {
 func wholeNumber(least, most int) words {
 	return func(s string) (any, *fault) {
 		n, err := strconv.Atoi(s)
-		if err != nil || strconv.Itoa(n) != s || n < least || n > most {
-			return nil, faultf(fmt.Sprintf("write a whole number from %d to %d", least, most), "%s is not from %d to %d in decimal digits", s, least, most)
+		remedy := fmt.Sprintf("write a whole number from %d to %d", least, most)
+		switch {
+		case err != nil || strconv.Itoa(n) != s:
+			return nil, faultf(remedy, "%q is not a whole number in decimal digits", s)
+		case n < least || n > most:
+			return nil, faultf(remedy, "%d is out of range", n)
 		}
 		return n, nil
 	}
@@ -251,8 +274,12 @@ func wholeNumber(least, most int) words {
 func span(least, most time.Duration) words {
 	return func(s string) (any, *fault) {
 		d, err := time.ParseDuration(s)
-		if err != nil || d < least || d > most {
-			return nil, faultf("write a number with a unit, such as 500ms, 15s or 5m", "%q is not a duration from %s to %s", s, brief(least), brief(most))
+		remedy := fmt.Sprintf("write a number with a unit, such as 500ms, 15s or 5m, from %s to %s", brief(least), brief(most))
+		switch {
+		case err != nil:
+			return nil, faultf(remedy, "%q is not a duration", s)
+		case d < least || d > most:
+			return nil, faultf(remedy, "%s is out of range", s)
 		}
 		return d, nil
 	}
