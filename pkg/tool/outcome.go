@@ -111,6 +111,7 @@ const (
 	FailExecRefused    FailureCode = "exec_refused"
 	FailTooLong        FailureCode = "command_too_long"
 	FailShutdown       FailureCode = "shutting_down"
+	FailStop           FailureCode = "stop_unconfirmed" // a stop that may have left something running
 	FailInternal       FailureCode = "internal"
 )
 
