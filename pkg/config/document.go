@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -84,20 +85,37 @@ func parse(p place, data []byte) (root value, ok bool) {
 	return root, true
 }
 
+// deceptive matches what makes a text look different from what YAML reads:
+// characters that only YAML takes for the end of a line, of a comment for
+// example, and those that reverse the order of what is shown.
+var deceptive = regexp.MustCompile(`\r[^\n]|\r$|[\x{85}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}]`)
+
+// badText is why data is not a text to be read, and the line.
 func badText(data []byte) (*fault, int) {
+	lineAt := func(i int) int { return 1 + bytes.Count(data[:i], []byte("\n")) }
+	if i := invalidAt(data); i >= 0 {
+		return faultf("save the file as UTF-8", "byte %d of the file, %#x, is not UTF-8", i+1, data[i]), lineAt(i)
+	}
+	if at := deceptive.FindIndex(data); at != nil {
+		r, _ := utf8.DecodeRune(data[at[0]:])
+		return faultf("remove it", "has the character %U, which makes the text look different from what it is", r), lineAt(at[0])
+	}
+	return nil, 0
+}
+
+// invalidAt is the first byte that is not UTF-8, -1 when there is none.
+func invalidAt(data []byte) int {
 	if utf8.Valid(data) {
-		return nil, 0
+		return -1
 	}
-	valid := 0
-	for valid < len(data) {
-		r, n := utf8.DecodeRune(data[valid:])
+	i := 0
+	for {
+		r, n := utf8.DecodeRune(data[i:])
 		if r == utf8.RuneError && n <= 1 {
-			break
+			return i
 		}
-		valid += n
+		i += n
 	}
-	line := 1 + bytes.Count(data[:valid], []byte("\n"))
-	return faultf("save the file as UTF-8", "byte %d of the file, %#x, is not UTF-8", valid+1, data[valid]), line
 }
 
 var errSecondDocument = errors.New("a second document begins")
@@ -124,11 +142,21 @@ func decode(data []byte) (*yaml.Node, error) {
 	return nil, nil
 }
 
+// maxSearched is how large a file may be for the line of a syntax error to be
+// searched for, in bytes: it is then some seconds away. A file of 10,000 hosts
+// is smaller.
+const maxSearched = 2 << 20
+
 // errorLine is the first line at which data cannot be continued. The library
 // names the line where the surrounding construct began, or none; but it reads
 // from front to back, so the shortest beginning that gives the same error ends
 // where the error is.
 func errorLine(data []byte, want error) int {
+	if len(data) > maxSearched {
+		line := 1
+		_, _ = fmt.Sscanf(want.Error(), "yaml: line %d:", &line)
+		return line
+	}
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	ends := make([]int, len(lines))
 	end := 0

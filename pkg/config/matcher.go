@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // ruleSet is a set of rules by their position, a bit for each.
@@ -46,8 +47,8 @@ func (s ruleSet) all() iter.Seq[int] {
 // that.
 type matcher struct {
 	rules   int
-	aliases index
-	tags    index
+	aliases *index
+	tags    *index
 }
 
 func newMatcher(rules []rule) *matcher {
@@ -78,50 +79,56 @@ type index struct {
 	rules    int
 	always   ruleSet // those without patterns
 	exact    map[string]ruleSet
-	patterns map[glob]ruleSet
+	patterns []glob
+	matching []ruleSet          // of the pattern in the same position
 	known    map[string]ruleSet // names that were looked up
 }
 
-func newIndexOf(rules int) index {
-	return index{
-		rules:    rules,
-		always:   newRuleSet(rules),
-		exact:    map[string]ruleSet{},
-		patterns: map[glob]ruleSet{},
-		known:    map[string]ruleSet{},
+func newIndexOf(rules int) *index {
+	return &index{
+		rules:  rules,
+		always: newRuleSet(rules),
+		exact:  map[string]ruleSet{},
+		known:  map[string]ruleSet{},
 	}
 }
 
-func (ix index) add(rule int, globs []glob) {
+func (ix *index) add(rule int, globs []glob) {
 	if len(globs) == 0 {
 		ix.always.add(rule)
 	}
 	for _, g := range globs {
-		if g.exact {
-			put(ix.exact, g.text, rule, ix.rules)
-		} else {
-			put(ix.patterns, g, rule, ix.rules)
+		ix.of(g).add(rule)
+	}
+}
+
+// of is the rules that have a pattern.
+func (ix *index) of(g glob) ruleSet {
+	if g.exact {
+		if ix.exact[g.text] == nil {
+			ix.exact[g.text] = newRuleSet(ix.rules)
 		}
+		return ix.exact[g.text]
 	}
+	i := slices.Index(ix.patterns, g)
+	if i < 0 {
+		i = len(ix.patterns)
+		ix.patterns = append(ix.patterns, g)
+		ix.matching = append(ix.matching, newRuleSet(ix.rules))
+	}
+	return ix.matching[i]
 }
 
-func put[K comparable](m map[K]ruleSet, key K, rule, rules int) {
-	if m[key] == nil {
-		m[key] = newRuleSet(rules)
-	}
-	m[key].add(rule)
-}
-
-func (ix index) match(name string) ruleSet {
+func (ix *index) match(name string) ruleSet {
 	if set, ok := ix.known[name]; ok {
 		return set
 	}
 	set := newRuleSet(ix.rules)
 	set.addAll(ix.always)
 	set.addAll(ix.exact[name])
-	for g, rules := range ix.patterns {
-		if g.match(name) {
-			set.addAll(rules)
+	for i := range ix.patterns {
+		if ix.patterns[i].match(name) {
+			set.addAll(ix.matching[i])
 		}
 	}
 	ix.known[name] = set

@@ -74,14 +74,19 @@ var commandKeys = map[string]string{
 }
 
 func (l *loader) policy(inv *inventory) *sitePolicy {
+	root, _ := l.required(policyFile)
+	return l.readPolicy(root, inv)
+}
+
+// readPolicy reads the root of policy.yml; without one, nothing is allowed.
+func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 	p := &sitePolicy{
 		aliases: map[string]limitLayer{},
 		tags:    map[string]limitLayer{},
 		network: SiteNetwork{Allow: newIndex(), Block: newIndex()},
 		reload:  ReloadGrant{Local: true, Groups: map[string]bool{}, Subjects: map[string]bool{}},
 	}
-	root, ok := l.required(policyFile)
-	if !ok {
+	if root.node == nil {
 		return p
 	}
 	var version int

@@ -52,7 +52,7 @@ type hostEntry struct {
 
 // servers reads servers.yml.
 func (l *loader) servers(logins logins) *inventory {
-	inv := &inventory{byAlias: map[string]int{}, lines: map[string]int{}}
+	inv := newInventory()
 	root, ok := l.required(serversFile)
 	if !ok {
 		return inv
@@ -60,11 +60,12 @@ func (l *loader) servers(logins logins) *inventory {
 	root.object(fields{
 		"hosts": func(v value) { v.items(inv.add) },
 	}, "hosts")
-	inv.aliases = sortedKeys(inv.byAlias)
-	for _, h := range inv.entries {
-		inv.connect(h, logins)
-	}
+	inv.connectAll(logins)
 	return inv
+}
+
+func newInventory() *inventory {
+	return &inventory{byAlias: map[string]int{}, lines: map[string]int{}}
 }
 
 func (inv *inventory) add(v value) {
@@ -107,6 +108,13 @@ func hops(p *[]string) field {
 		} else if text(&one, name(maxAlias))(v); one != "" {
 			*p = []string{one}
 		}
+	}
+}
+
+func (inv *inventory) connectAll(logins logins) {
+	inv.aliases = sortedKeys(inv.byAlias)
+	for _, h := range inv.entries {
+		inv.connect(h, logins)
 	}
 }
 
