@@ -2,6 +2,7 @@ package shell
 
 import (
 	"slices"
+	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
 )
@@ -27,7 +28,7 @@ func (b *builder) call(c *syntax.CallExpr, s *syntax.Stmt, p place) {
 	for i, w := range c.Args {
 		words[i] = b.word(w, p)
 	}
-	b.reserved(c)
+	b.reserved(c, words)
 	u := unwrap(words)
 	if u.refusal != nil && b.opaque == nil {
 		b.opaque = u.refusal
@@ -48,13 +49,19 @@ func (b *builder) call(c *syntax.CallExpr, s *syntax.Stmt, p place) {
 	}
 }
 
-// reserved refuses the one reserved word that the parser takes for a command.
-func (b *builder) reserved(c *syntax.CallExpr) {
-	if len(c.Args) == 0 || b.opaque != nil {
+// reserved refuses first words that shells do not take for a program: reserved
+// words where they find a syntax error and the parser a command, and %job.
+func (b *builder) reserved(c *syntax.CallExpr, words []word) {
+	if len(words) == 0 || b.opaque != nil {
 		return
 	}
-	if lit, ok := c.Args[0].Parts[0].(*syntax.Lit); ok && lit.Value == "in" && len(c.Args[0].Parts) == 1 {
-		b.opaque = refuse(Syntax, "in is a reserved word and no command; quote it if it is meant")
+	switch first := words[0].text; {
+	case strings.HasPrefix(first, "%"):
+		b.odd("a command that begins with %, which bash takes for a job,", "call the program by its path")
+	case first == "in" || first == "else":
+		if _, bare := c.Args[0].Parts[0].(*syntax.Lit); bare && len(c.Args[0].Parts) == 1 {
+			b.opaque = refuse(Syntax, "%s is a reserved word and no command; quote it if it is meant", first)
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // every opening token, and a stack that overflows cannot be recovered from.
 const (
 	maxBytes    = 16384
-	maxOpenings = 64 // ( { backquote [[ and the reserved words that nest
+	maxOpenings = 64 // ( { [ ` and reserved words such as if
 	maxDepth    = 24 // of statements inside statements
 	maxCommands = 64
 	maxWords    = 1024
@@ -49,20 +49,33 @@ func gate(text string) *Error {
 		i++
 	}
 	if openings > maxOpenings {
-		return refuse(TooComplex, "the text has %d opening tokens (parentheses, braces, backquotes, [[) and %d are the limit; split it into several calls", openings, maxOpenings)
+		return refuse(TooComplex, "the text has %d opening tokens (parentheses, braces, brackets, backquotes, if and the like) and %d are the limit; split it into several calls", openings, maxOpenings)
 	}
 	return nil
 }
 
+// opens reports whether the parser would go one level down at a byte.
 func opens(text string, i int) bool {
 	switch text[i] {
-	case '(', '{', '`':
+	case '(', '{', '[', '`':
 		return true
-	case '[':
-		return i > 0 && (text[i-1] == '[' || text[i-1] == '$')
+	case 'i', 'w', 'u', 'f', 'c', 's':
+		return (i == 0 || strings.IndexByte(" \t\n;&|(){`!", text[i-1]) >= 0) && nests(text[i:])
 	}
 	return false
 }
+
+// nests reports whether text begins with a reserved word that holds statements.
+func nests(text string) bool {
+	for _, word := range nesting {
+		if strings.HasPrefix(text, word) {
+			return true
+		}
+	}
+	return false
+}
+
+var nesting = []string{"if", "while", "until", "for", "case", "select", "function", "coproc"}
 
 // plain reports whether a character outside ASCII may stand in a line: not a
 // control character, nothing that cannot be seen, no space but the ordinary.
