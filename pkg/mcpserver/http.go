@@ -435,6 +435,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 		defer context.AfterFunc(s.ctx, func() { call.stop(context.Cause(s.ctx)) })()
 	}
 	next.ServeHTTP(out, r.WithContext(withRequest(r.Context(), call)))
+	e.inflight.end(scope, call) // before the response, after which the client may use the id again
 	out.finish()
 }
 

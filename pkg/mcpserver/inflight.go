@@ -93,7 +93,7 @@ func (f *inflight) begin(ctx context.Context, scope string, m *message, caller t
 	return r, nil
 }
 
-// end forgets a request, which releases its context.
+// end forgets a request, which releases its context. It may be called twice.
 func (f *inflight) end(scope string, r *request) {
 	f.mu.Lock()
 	delete(f.all, r)

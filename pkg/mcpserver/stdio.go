@@ -165,7 +165,9 @@ func (p *pipe) serve(r *request) {
 			p.write(b)
 		}
 	}
-	if response != nil && !r.cancelled() {
+	takenBack := r.cancelled()
+	p.inflight.end(stdioScope, r) // before the response, after which the client may use the id again
+	if response != nil && !takenBack {
 		p.write(response)
 	}
 }
