@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/pkg/audit"
+)
+
+func auditCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "audit",
+		Short: "Work with the audit stream",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "verify FILE...",
+		Short: "Check that no line was changed, removed, added or moved",
+		Long: `Follow the chain through the files, oldest first, and name the first line that
+does not fit. Rotated files are given in their order: audit.jsonl.1 audit.jsonl.`,
+		Example: "  sallyport audit verify audit.jsonl",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			report, err := audit.VerifyFiles(args...)
+			if err != nil {
+				return err
+			}
+			return print(c, report, func(w io.Writer) {
+				fmt.Fprintf(w, "%d lines, chain intact\n", report.Lines)
+				for _, note := range report.Notes {
+					fmt.Fprintln(w, "note: "+note)
+				}
+			})
+		},
+	})
+	return c
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func healthcheckCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask a serving gateway whether it is ready; for containers",
+		Long: `Over HTTP, ask /readyz of the address that the configuration listens on. Over
+stdio there is nobody to ask, so the configuration is read instead.`,
+		Example: "  sallyport healthcheck --config /app/config",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return healthcheck(c) },
+	}
+	addServeFlags(c)
+	return c
+}
+
+func healthcheck(c *cobra.Command) error {
+	conf, err := loadOnly(c)
+	if err != nil {
+		return err
+	}
+	state := "configuration is valid"
+	if conf.Settings.Transport == "http" {
+		if state, err = askReady(conf.Settings.HTTP.Listen); err != nil {
+			return err
+		}
+	}
+	return print(c, map[string]string{"state": state}, func(w io.Writer) { fmt.Fprintln(w, state) })
+}
+
+func askReady(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + net.JoinHostPort(host, port) + "/readyz")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("not ready: %s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return "ready", nil
+}

@@ -1,0 +1,39 @@
+// Command sallyport is a policy-as-code SSH gateway for AI agents.
+//
+// Each subcommand is a file of its own; stack.go puts the parts together. Exit
+// codes: 0 done or allowed, 1 an error, 2 denied, 64 wrong usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it.
+func run(ctx context.Context, args []string) int {
+	cmd := rootCommand()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{code: exitError1, err: err}
+	}
+	if exit.err != nil {
+		fmt.Fprintln(os.Stderr, "sallyport: "+exit.err.Error())
+	}
+	return exit.code
+}

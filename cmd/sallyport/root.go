@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/pkg/config"
+)
+
+const (
+	exitDone   = 0
+	exitError1 = 1
+	exitDenied = 2
+	exitUsage  = 64
+)
+
+// exitError is an error with the exit code that it asks for. Without a cause
+// everything has been said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(err error) error { return &exitError{exitUsage, err} }
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sallyport",
+		Short: "A policy-as-code SSH gateway for AI agents",
+		Long: `Sallyport is an MCP server through which agents run commands on hosts over SSH.
+Every call becomes a plan, every plan is judged by Rego policy, and exactly
+what was judged is what runs. Decisions and outcomes are on record.
+
+Start with:
+  sallyport demo                  see the whole thing work, on this machine alone
+  sallyport init ./sallyport      write a commented configuration
+  sallyport serve --config ./sallyport`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.PersistentFlags().String("config", "", "configuration directory (SALLYPORT_CONFIG_DIR, MCP_SSH_CONFIG_DIR)")
+	root.PersistentFlags().String("output", "text", "text or json")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+	})
+	root.AddCommand(
+		serveCommand(), demoCommand(), initCommand(), validateCommand(),
+		planCommand(), auditCommand(), healthcheckCommand(), versionCommand(),
+	)
+	for _, c := range root.Commands() {
+		checkUsage(c)
+	}
+	return root
+}
+
+// checkUsage makes a wrong number of arguments and a wrong --output errors of
+// usage, for a command and those below it.
+func checkUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+			}
+			return nil
+		}
+	}
+	if c.PreRunE == nil {
+		c.PreRunE = func(c *cobra.Command, _ []string) error {
+			if o := outputOf(c); o != "text" && o != "json" {
+				return usageError(fmt.Errorf("--output %q is neither text nor json", o))
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		checkUsage(sub)
+	}
+}
+
+func outputOf(c *cobra.Command) string {
+	o, _ := c.Flags().GetString("output")
+	return o
+}
+
+// print writes a result in the form that --output asks for.
+func print(c *cobra.Command, v any, text func(io.Writer)) error {
+	if outputOf(c) == "json" {
+		enc := json.NewEncoder(c.OutOrStdout())
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	}
+	text(c.OutOrStdout())
+	return nil
+}
+
+// loadOnly reads the configuration directory that flags or environment name.
+func loadOnly(c *cobra.Command) (*config.Config, error) {
+	dir, _ := c.Flags().GetString("config")
+	return config.Load(config.Options{Dir: dir, Flags: c.Flags(), Env: os.LookupEnv})
+}
+
+// loadConfig is loadOnly that tells of the warnings.
+func loadConfig(c *cobra.Command) (*config.Config, error) {
+	conf, err := loadOnly(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range conf.Warnings {
+		fmt.Fprintln(c.ErrOrStderr(), "sallyport: "+w.String())
+	}
+	return conf, nil
+}
+
+func newLogger(w io.Writer, level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
+}

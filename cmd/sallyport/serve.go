@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/pkg/config"
+	"github.com/sallyport/sallyport/pkg/mcpserver"
+)
+
+func serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve MCP over stdio (default) or streamable HTTP",
+		Long: `Serve the tools over stdio, or over streamable HTTP at /mcp with /healthz and
+/readyz beside it. Both protocol eras are served on the one endpoint. Off
+loopback it refuses to start without tokens.
+
+SIGHUP, a changed file and ssh_reload_config load servers, credentials and
+policy again; what does not load changes nothing. SIGTERM stops running
+commands on their hosts, records it, and ends.`,
+		Example: `  sallyport serve --config ./sallyport
+  sallyport serve --config ./sallyport --transport http --listen 127.0.0.1:8022`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return serve(c) },
+	}
+	addServeFlags(c)
+	return c
+}
+
+// addServeFlags are the settings that may be given on the command line.
+func addServeFlags(c *cobra.Command) {
+	c.Flags().String("transport", "", "stdio or http")
+	c.Flags().String("listen", "", "host:port of the HTTP transport")
+	c.Flags().String("subject", "", "who calls over stdio (default: the OS user)")
+	c.Flags().StringSlice("toolsets", nil, "toolsets to offer")
+	c.Flags().String("log-level", "", "debug, info, warn or error")
+}
+
+func serve(c *cobra.Command) error {
+	s, err := assemble(c.Context(), stackOptions{
+		load:   func() (*config.Config, error) { return loadConfig(c) },
+		stderr: c.ErrOrStderr(),
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(c.Context())
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		s.reloadOnChange(ctx)
+	}()
+	err = s.serve(ctx, c)
+	stop()
+	<-watching
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Load().Settings.HTTP.ShutdownTimeout)
+	defer cancel()
+	return errors.Join(err, s.close(ending))
+}
+
+func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
+	set := s.config.Load().Settings
+	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: version, Gateway: s.gateway, Logger: s.log})
+	if set.Transport == "stdio" {
+		return server.ServeStdio(ctx, localCaller(set.Subject), c.InOrStdin(), c.OutOrStdout())
+	}
+	o, err := httpOptions(set)
+	if err != nil {
+		return err
+	}
+	return server.ListenAndServe(ctx, o, func(addr net.Addr) {
+		s.log.Info("serving", "url", fmt.Sprintf("http://%s/mcp", addr), "tokens", len(o.Tokens))
+	})
+}
+
+func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
+	o := mcpserver.HTTPOptions{
+		Listen: set.HTTP.Listen, AllowedHosts: set.HTTP.AllowedHosts, AllowedOrigins: set.HTTP.AllowedOrigins,
+		MaxBodyBytes: set.HTTP.MaxBodyBytes, SessionTTL: set.HTTP.SessionTTL,
+		MaxSessionsPerSubject: set.HTTP.MaxSessionsPerSubject, ShutdownTimeout: set.HTTP.ShutdownTimeout,
+	}
+	for _, t := range set.Tokens {
+		token := mcpserver.Token{ID: t.ID, Groups: t.Groups}
+		if n, err := hex.Decode(token.SHA256[:], []byte(t.SHA256)); err != nil || n != len(token.SHA256) {
+			return o, fmt.Errorf("token %s: sha256 is not 64 hex digits", t.ID)
+		}
+		o.Tokens = append(o.Tokens, token)
+	}
+	return o, nil
+}
+
+// settle is how long the files must rest before they are read: editors and
+// config maps write several at once.
+const settle = 300 * time.Millisecond
+
+// reloadOnChange loads the configuration again at SIGHUP and when one of its
+// files changes, until ctx is done.
+func (s *stack) reloadOnChange(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	files := s.watchFiles()
+	defer files.close()
+	rest := time.NewTimer(settle)
+	rest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			s.reloadFor(ctx, "SIGHUP")
+		case e := <-files.changes:
+			if strings.HasSuffix(e.Name, ".yml") || filepath.Base(e.Name) == configMapLink {
+				rest.Reset(settle)
+			}
+		case err := <-files.problems:
+			s.log.Warn("watching files", "problem", err)
+		case <-rest.C:
+			s.reloadFor(ctx, "file change")
+		}
+	}
+}
+
+// configMapLink is what Kubernetes swaps when a mounted ConfigMap changes.
+const configMapLink = "..data"
+
+// reloadFor reloads; how it went is in the log and in the audit stream.
+func (s *stack) reloadFor(ctx context.Context, why string) { _, _ = s.gateway.Reload(ctx, why) }
+
+// fileWatch is a watch on a directory. Without one its channels are nil, so
+// that nothing ever comes from them.
+type fileWatch struct {
+	changes  <-chan fsnotify.Event
+	problems <-chan error
+	close    func()
+}
+
+func (s *stack) watchFiles() fileWatch {
+	dir := s.config.Load().Dir
+	w, err := fsnotify.NewWatcher()
+	if err == nil {
+		err = w.Add(dir)
+	}
+	if err != nil {
+		s.log.Warn("files are not watched; send SIGHUP after a change", "dir", dir, "problem", err)
+		return fileWatch{close: func() {}}
+	}
+	return fileWatch{w.Events, w.Errors, func() { w.Close() }}
+}

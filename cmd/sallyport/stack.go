@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/sallyport/sallyport/pkg/audit"
+	"github.com/sallyport/sallyport/pkg/config"
+	"github.com/sallyport/sallyport/pkg/gateway"
+	"github.com/sallyport/sallyport/pkg/journal"
+	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/sshexec"
+	"github.com/sallyport/sallyport/pkg/tool"
+	"github.com/sallyport/sallyport/pkg/tools"
+)
+
+// stack is the parts, put together. Its load function is called again at each
+// reload.
+type stack struct {
+	config  atomic.Pointer[config.Config]
+	load    func() (*config.Config, error)
+	engine  *policy.Engine
+	trust   *sshexec.Trust
+	runner  *sshexec.Executor
+	audit   *audit.Stream
+	gateway *gateway.Gateway
+	log     *slog.Logger
+	closers []io.Closer
+}
+
+// stackOptions are what differs between serving and planning.
+type stackOptions struct {
+	load   func() (*config.Config, error)
+	stderr io.Writer
+	// dry leaves out all that would touch a host or a log: what is put
+	// together can plan and nothing else.
+	dry bool
+}
+
+// assemble loads the configuration and puts the parts together. What was begun
+// is taken apart again when a later part is missing.
+func assemble(ctx context.Context, o stackOptions) (*stack, error) {
+	conf, err := o.load()
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{load: o.load, log: newLogger(o.stderr, conf.Settings.LogLevel)}
+	s.config.Store(conf)
+	if err := s.build(ctx, conf, o); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	return s, nil
+}
+
+func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) error {
+	defs, unknown := tools.In(conf.Settings.Toolsets)
+	if len(unknown) > 0 {
+		return fmt.Errorf("toolsets: there is no toolset %s", strings.Join(unknown, ", "))
+	}
+	if err := s.openEngine(ctx, conf, o); err != nil {
+		return err
+	}
+	parts := gateway.Options{Tools: defs, Config: conf, Decider: s.engine, Logger: s.log}
+	if o.dry {
+		s.gateway = gateway.New(parts)
+		return nil
+	}
+	if err := s.openRunner(conf); err != nil {
+		return err
+	}
+	if err := s.openAudit(conf, o.stderr); err != nil {
+		return err
+	}
+	parts.Runner, parts.Audit, parts.Reload = s.runner, s.audit, s.reload
+	s.gateway = gateway.New(parts)
+	return nil
+}
+
+func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
+	set := conf.Settings
+	options := policy.Options{
+		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
+		Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
+	}
+	if !o.dry {
+		if options.Log, err = s.openLog(set.Logs.Decision, o.stderr); err != nil {
+			return fmt.Errorf("decision log: %w", err)
+		}
+	}
+	s.engine, err = policy.New(ctx, options)
+	return err
+}
+
+// openLog opens the places that a log goes to; all of them take every line.
+func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender, error) {
+	var to []journal.Appender
+	if sink.File != "" {
+		f, err := journal.Open(sink.File)
+		if err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, f)
+		to = append(to, f)
+	}
+	if sink.Stderr {
+		to = append(to, journal.Writer(stderr))
+	}
+	return journal.Tee(to...), nil
+}
+
+func (s *stack) openAudit(conf *config.Config, stderr io.Writer) (err error) {
+	sink := conf.Settings.Logs.Audit
+	o := audit.Options{File: sink.File}
+	if sink.Stderr {
+		o.Writer = stderr
+	}
+	if s.audit, err = audit.Open(o); err != nil {
+		return fmt.Errorf("audit stream: %w", err)
+	}
+	s.closers = append(s.closers, s.audit)
+	return nil
+}
+
+func (s *stack) openRunner(conf *config.Config) (err error) {
+	set := conf.Settings.SSH
+	s.trust, err = sshexec.NewTrust(sshexec.TrustOptions{KnownHosts: conf.KnownHosts(), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.runner = sshexec.New(sshexec.Options{
+		Trust: s.trust, Logins: s.login, Logger: s.log,
+		ConnectTimeout: set.ConnectTimeout, Keepalive: set.Keepalive, IdleClose: set.IdleClose,
+		ConnsPerHost: set.ConnectionsPerHost, SessionsPerConn: set.SessionsPerConnection,
+	})
+	return nil
+}
+
+// login finds the credentials of the very host that was judged: an inventory
+// that changed since then gives none.
+func (s *stack) login(_ context.Context, t tool.Target) (sshexec.Login, error) {
+	conf := s.config.Load()
+	h, ok := conf.Host(t.Alias)
+	if !ok || h.Hostname != t.Hostname || h.Port != t.Port || h.User != t.User {
+		return sshexec.Login{}, fmt.Errorf("host %s changed in the inventory while the call was under way", t.Alias)
+	}
+	l, err := conf.Login(t.Alias)
+	if err != nil {
+		return sshexec.Login{}, err
+	}
+	return sshexec.Login{
+		User: l.User, Key: l.Key, KeyName: l.KeyName, Passphrase: l.Passphrase, Password: l.Password,
+		Agent: l.Agent, Certificate: l.Certificate, HostKeyAlias: h.HostKeyAlias, Legacy: h.Legacy,
+	}, nil
+}
+
+// reload builds everything anew and then swaps: a configuration that does not
+// load, a policy that does not pass the gate or a known_hosts file that cannot
+// be read changes nothing.
+func (s *stack) reload(ctx context.Context) (*config.Config, error) {
+	next, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	last := s.config.Load()
+	if !reflect.DeepEqual(last.Settings, next.Settings) || !slices.Equal(last.KnownHosts(), next.KnownHosts()) {
+		return nil, errors.New("settings that are read at the start changed; restart to apply them (servers, credentials and policy can be reloaded)")
+	}
+	if err := s.engine.SetSite(ctx, next.Site()); err != nil {
+		return nil, err
+	}
+	if err := s.trust.Reload(); err != nil {
+		return nil, errors.Join(err, s.engine.SetSite(ctx, last.Site()))
+	}
+	s.config.Store(next)
+	return next, nil
+}
+
+// close takes the parts apart in the order in which they depend on each other:
+// running commands are stopped and recorded before the logs close.
+func (s *stack) close(ctx context.Context) error {
+	var problems []error
+	if s.runner != nil {
+		problems = append(problems, s.runner.Close(ctx))
+	}
+	if s.engine != nil {
+		problems = append(problems, s.engine.Close(ctx))
+	}
+	for _, c := range s.closers {
+		problems = append(problems, c.Close())
+	}
+	return errors.Join(problems...)
+}
+
+// localCaller is who calls over stdio: the named subject, or the OS user.
+func localCaller(subject string) tool.Caller {
+	if subject == "" {
+		subject = osUser()
+	}
+	return tool.Caller{Subject: subject, Auth: "local", Transport: "stdio"}
+}
+
+// osUser names the user that this process runs as, by the account database: an
+// environment variable is the client's to set.
+func osUser() string {
+	id := strconv.Itoa(os.Getuid())
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "uid-" + id
+}

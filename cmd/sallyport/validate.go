@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/pkg/config"
+)
+
+func validateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate",
+		Short: "Check a configuration and report every problem at once",
+		Long: `Read the configuration as serve would, compile the policies, and report every
+problem with file, line and remedy. Nothing is started and no host is contacted.`,
+		Example: "  sallyport validate --config ./sallyport\n  sallyport validate --output json",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, err := validate(c)
+			if err != nil {
+				return err
+			}
+			if err := print(c, v, v.write); err != nil {
+				return err
+			}
+			if !v.Valid {
+				return &exitError{code: exitError1}
+			}
+			return nil
+		},
+	}
+}
+
+// verdict is what validate found.
+type verdict struct {
+	Valid    bool              `json:"valid"`
+	Dir      string            `json:"dir,omitempty"`
+	Hosts    int               `json:"hosts"`
+	Problems []config.Problem  `json:"problems"`
+	Bundles  map[string]string `json:"bundles,omitempty"`
+}
+
+func validate(c *cobra.Command) (verdict, error) {
+	v := verdict{Problems: []config.Problem{}}
+	s, err := assemble(c.Context(), stackOptions{
+		load: func() (*config.Config, error) {
+			conf, err := loadOnly(c)
+			if conf != nil {
+				v.Dir, v.Hosts = conf.Dir, len(conf.Hosts)
+				v.Problems = append(v.Problems, conf.Warnings...)
+			}
+			return conf, err
+		},
+		stderr: io.Discard, dry: true,
+	})
+	var problems *config.Problems
+	switch {
+	case errors.As(err, &problems):
+		v.Problems = problems.List
+		return v, nil
+	case err != nil:
+		v.Problems = append(v.Problems, config.Problem{File: "policy", Severity: config.Error, Message: err.Error()})
+		return v, nil
+	}
+	v.Valid, v.Bundles = true, s.engine.Revisions()
+	return v, s.close(c.Context())
+}
+
+func (v verdict) write(w io.Writer) {
+	for _, p := range v.Problems {
+		fmt.Fprintln(w, p)
+	}
+	if v.Valid {
+		fmt.Fprintf(w, "%s: valid, %d hosts, %d warnings\n", v.Dir, v.Hosts, len(v.Problems))
+	} else {
+		fmt.Fprintf(w, "%d problems; nothing would start\n", len(v.Problems))
+	}
+}
