@@ -85,6 +85,9 @@ func OpenWith(path string, opts Options) (*File, error) {
 	return j, nil
 }
 
+// Path is where the journal was opened.
+func (j *File) Path() string { return j.path }
+
 // Append adds line and a newline. The line itself must not hold one.
 func (j *File) Append(line []byte) error {
 	return j.Extend(func(Tail) ([]byte, error) { return line, nil })
