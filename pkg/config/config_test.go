@@ -292,6 +292,59 @@ func lookup(env map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) { s, ok := env[name]; return s, ok }
 }
 
+// TestSecretDirs: an option goes over our variable, that over the
+// orchestrator's, that over the place below the configuration.
+func TestSecretDirs(t *testing.T) {
+	const all = "entries: [{name: ops, username: ops, key_path: id, key_passphrase_secret: pass}]\n"
+	dir := oneLogin(t, "agent: true", map[string]string{credentialsFile: all})
+	place := map[string]string{"default": dir}
+	for _, name := range []string{"orchestrator", "variable", "option"} {
+		place[name] = t.TempDir()
+	}
+	for name, base := range place {
+		for file, content := range map[string]string{"keys/id": string(fakeKey(name)), "secrets/pass": name} {
+			must(t, os.MkdirAll(filepath.Join(base, filepath.Dir(file)), 0o700))
+			must(t, os.WriteFile(filepath.Join(base, file), []byte(content), 0o600))
+		}
+	}
+	o := Options{Dir: dir}
+	env := map[string]string{}
+	o.Env = lookup(env)
+	for _, step := range []struct {
+		name string
+		set  func()
+	}{
+		{"default", func() {}},
+		{"orchestrator", func() {
+			env["MCP_SSH_KEYS_DIR"], env["MCP_SSH_SECRETS_DIR"] = place["orchestrator"]+"/keys", place["orchestrator"]+"/secrets"
+		}},
+		{"variable", func() {
+			env["SALLYPORT_KEYS_DIR"], env["SALLYPORT_SECRETS_DIR"] = place["variable"]+"/keys", place["variable"]+"/secrets"
+		}},
+		{"option", func() { o.KeysDir, o.SecretsDir = place["option"]+"/keys", place["option"]+"/secrets" }},
+	} {
+		step.set()
+		login, err := mustLoad(t, o).Login("web1")
+		if err != nil || login.Passphrase != step.name || string(login.Key) != string(fakeKey(step.name)) {
+			t.Errorf("%s: Login = %v with passphrase %q, %v", step.name, login, login.Passphrase, err)
+		}
+	}
+}
+
+// TestKnownNames: the profiles and toolsets that there are can be given.
+func TestKnownNames(t *testing.T) {
+	dir := write(t, map[string]string{
+		settingsFile: "toolsets: [fleet, dokcer]\n",
+		policyFile:   "rules: [{action: allow, profile: site}, {action: allow, profile: readonly}]\n",
+	})
+	_, err := Load(Options{Dir: dir, Env: noEnv, Profiles: []string{"site"}, Toolsets: []string{"fleet", "docker"}})
+	want := dir + `/sallyport.yml:1: toolsets: unknown value "dokcer" (did you mean "docker"?)` + "\n" +
+		dir + `/policy.yml:1: rules[1].profile: unknown value "readonly" (values: site)`
+	if err == nil || err.Error() != want {
+		t.Errorf("Load gives\n%v\nwant\n%s", err, want)
+	}
+}
+
 // TestLayers walks one setting down from the flag to the default.
 func TestLayers(t *testing.T) {
 	dir := write(t, map[string]string{settingsFile: "log_level: warn\nhttp: {session_ttl: 1m}\n"})

@@ -9,7 +9,8 @@ import (
 // glob is a pattern over an alias or a tag: * is any text, ? any character,
 // [abc] and [a-z] one of those, [!abc] none of those.
 type glob struct {
-	text string // as written
+	text    string // as written
+	pattern string // for path.Match
 	// What comes before the first and after the last special character rules
 	// out most names before the pattern is looked at.
 	prefix, suffix string
@@ -25,8 +26,8 @@ func newGlob(text string) (glob, *fault) {
 	if !globText.MatchString(text) {
 		return glob{}, fault
 	}
-	g := glob{text: strings.ReplaceAll(text, "[!", "[^")}
-	if _, err := path.Match(g.text, ""); err != nil {
+	g := glob{text: text, pattern: strings.ReplaceAll(text, "[!", "[^")}
+	if _, err := path.Match(g.pattern, ""); err != nil {
 		return glob{}, fault
 	}
 	first := strings.IndexAny(text, globSpecial)
@@ -49,7 +50,7 @@ func (g glob) match(name string) bool {
 	case g.star:
 		return len(name) >= len(g.prefix)+len(g.suffix)
 	}
-	ok, _ := path.Match(g.text, name)
+	ok, _ := path.Match(g.pattern, name)
 	return ok
 }
 

@@ -67,14 +67,26 @@ func TestInitOverwritesNothing(t *testing.T) {
 			}
 		})
 	}
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "keys"), nil, 0o600))
-	before := tree(t, dir)
-	if _, err := Init(dir); err == nil {
-		t.Error("Init writes where keys is a file")
-	}
-	if diff := cmp.Diff(before, tree(t, dir)); diff != "" {
-		t.Errorf("something was written (-before +after):\n%s", diff)
+}
+
+// TestInitRemoves: what stops Init in the middle leaves nothing behind.
+func TestInitRemoves(t *testing.T) {
+	for name, keys := range map[string]func(path string) error{
+		"keys is a file":            func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"keys cannot be written to": func(path string) error { return os.Symlink("/proc", path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			must(t, keys(filepath.Join(dir, "keys")))
+			if written, err := Init(dir); err == nil || written != nil {
+				t.Errorf("Init = %v, %v", written, err)
+			}
+			for path, content := range tree(t, dir) {
+				if strings.HasSuffix(path, ".yml") {
+					t.Errorf("%s is left behind: %s", path, content)
+				}
+			}
+		})
 	}
 }
 

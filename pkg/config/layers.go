@@ -248,9 +248,9 @@ func (l *loader) checkSettings(s *Settings, where map[string]place) {
 	if s.Logs.Decision.File != "" && s.Logs.Decision.File == s.Logs.Audit.File {
 		l.at(where, "logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
 	}
-	s.Policy.Bundle = l.existing(s.Policy.Bundle, l.at(where, "policy.bundle"))
+	s.Policy.Bundle = l.mustExist(s.Policy.Bundle, l.at(where, "policy.bundle"))
 	for i, path := range s.Policy.Custom {
-		s.Policy.Custom[i] = l.existing(path, l.at(where, "policy.custom"))
+		s.Policy.Custom[i] = l.mustExist(path, l.at(where, "policy.custom"))
 	}
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
 }
@@ -300,7 +300,8 @@ func (l *loader) relative(path string) string {
 	return filepath.Join(l.dir, path)
 }
 
-func (l *loader) existing(path string, p place) string {
+// mustExist joins a path likewise, and reports one that leads nowhere.
+func (l *loader) mustExist(path string, p place) string {
 	path = l.relative(path)
 	if path != "" {
 		if _, err := os.Stat(path); err != nil {

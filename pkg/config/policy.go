@@ -93,7 +93,7 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 	known := newNames(inv)
 	root.object(fields{
 		"version":          integer(&version, 1, 3),
-		"known_hosts_path": text(&p.knownHosts, filled),
+		"known_hosts_path": text(&p.knownHosts),
 		"limits":           limits(&p.limits),
 		"network":          p.readNetwork,
 		"rules":            l.rules(&p.rules, known),
@@ -147,14 +147,16 @@ func fixed(position bool, reason string) field {
 func overrides(p map[string]limitLayer, known map[string]bool, kind string) field {
 	return func(v value) {
 		v.entries(func(key, val value) {
-			name := key.node.Value
-			if !known[name] {
-				key.warn(faultf("look for a slip, or remove it", "no host has the %s %q", kind, name))
+			word := key.node.Value
+			if f := name(maxAlias)(word); f != nil {
+				key.fail(f)
+			} else if !known[word] {
+				key.warn(faultf("look for a slip, or remove it", "no host has the %s %q", kind, word))
 			}
 			if val.given() {
 				var layer limitLayer
 				limits(&layer)(val)
-				p[name] = layer
+				p[word] = layer
 			}
 		})
 	}

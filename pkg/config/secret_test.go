@@ -245,6 +245,57 @@ func TestLoginShowsNothing(t *testing.T) {
 	}
 }
 
+// TestSwapped reads while a directory and a file are swapped for symbolic links
+// to others beside them, as often as it takes to lose a race: whatever it gets,
+// it is never from there.
+func TestSwapped(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "team"), filepath.Join(dir, "spare")
+	for path, content := range map[string]string{"team/key": "inside", "team/other": "outside", "elsewhere/key": "outside"} {
+		path = filepath.Join(dir, path)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, []byte(content), 0o600))
+	}
+	must(t, os.Symlink("elsewhere", out))
+	must(t, os.Symlink("other", in+"/spare"))
+
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				swap(in, out)
+				swap(filepath.Join(in, "key"), filepath.Join(in, "spare"))
+			}
+		}
+	}()
+	read := 0
+	for range 20_000 {
+		data, err := readPrivate(dir, "team/key", maxKeyFile)
+		if err == nil && string(data) != "inside" {
+			t.Errorf("read %q through a symbolic link", data)
+			break
+		}
+		if err == nil {
+			read++
+		}
+	}
+	close(done)
+	<-stopped
+	t.Logf("%d of 20000 reads met the file itself", read)
+}
+
+// swap exchanges two names. In between neither is there, and swapping twice
+// leaves all as it was.
+func swap(a, b string) {
+	_ = os.Rename(a, a+".tmp")
+	_ = os.Rename(b, a)
+	_ = os.Rename(a+".tmp", b)
+}
+
 // TestNamedPipe: a pipe in place of a file is refused, not waited for.
 func TestNamedPipe(t *testing.T) {
 	dir := oneLogin(t, "password_secret: pipe", nil)

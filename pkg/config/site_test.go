@@ -97,7 +97,7 @@ func matchesOne(globs []glob, names []string) bool {
 	}
 	return slices.ContainsFunc(globs, func(g glob) bool {
 		return slices.ContainsFunc(names, func(name string) bool {
-			ok, _ := path.Match(g.text, name)
+			ok, _ := path.Match(g.pattern, name)
 			return ok
 		})
 	})

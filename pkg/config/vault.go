@@ -148,7 +148,8 @@ var (
 )
 
 // secretName checks a reference to a secret before anything is looked up: first
-// its length, then its characters. It returns the name in it.
+// its length, then its characters. It returns the name in it. A fault does not
+// show what is no name at all: that may be the secret itself.
 func secretName(ref string) (string, *fault) {
 	if f := atMost(maxSecret)(ref); f != nil {
 		return "", f
@@ -163,7 +164,7 @@ func secretName(ref string) (string, *fault) {
 		return name, nil
 	}
 	if !bareSecret.MatchString(ref) {
-		return "", faultf("use letters, digits, '_' and '-', or write env:NAME or file:NAME", "%q is not the name of a secret", ref)
+		return "", faultf("use letters, digits, '_' and '-', or write env:NAME or file:NAME", "is not the name of a secret")
 	}
 	return ref, nil
 }
