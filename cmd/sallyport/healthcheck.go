@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/pkg/config"
 )
 
 func healthcheckCommand() *cobra.Command {
@@ -26,7 +28,7 @@ stdio there is nobody to ask, so the configuration is read instead.`,
 }
 
 func healthcheck(c *cobra.Command) error {
-	conf, err := loadOnly(c)
+	conf, err := loadOnly(c, config.Options{WithoutSecrets: true})
 	if err != nil {
 		return err
 	}

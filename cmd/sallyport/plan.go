@@ -176,7 +176,7 @@ func (p *planners) need(s **stack, assemble func() (*stack, error)) (*gateway.Ga
 
 func (p *planners) assembleConfigured() (*stack, error) {
 	return assemble(p.cmd.Context(), stackOptions{
-		load: func() (*config.Config, error) { return loadConfig(p.cmd) }, stderr: p.cmd.ErrOrStderr(), dry: true,
+		load: func() (*config.Config, error) { return loadConfig(p.cmd, config.Options{WithoutSecrets: true}) }, stderr: p.cmd.ErrOrStderr(), dry: true,
 	})
 }
 

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/pkg/config"
+	"github.com/sallyport/sallyport/policies"
 )
 
 const (
@@ -109,14 +109,15 @@ func print(c *cobra.Command, v any, text func(io.Writer)) error {
 }
 
 // loadOnly reads the configuration directory that flags or environment name.
-func loadOnly(c *cobra.Command) (*config.Config, error) {
-	dir, _ := c.Flags().GetString("config")
-	return config.Load(config.Options{Dir: dir, Flags: c.Flags(), Env: os.LookupEnv})
+func loadOnly(c *cobra.Command, o config.Options) (*config.Config, error) {
+	o.Dir, _ = c.Flags().GetString("config")
+	o.Flags, o.Profiles = c.Flags(), policies.Profiles()
+	return config.Load(o)
 }
 
 // loadConfig is loadOnly that tells of the warnings.
-func loadConfig(c *cobra.Command) (*config.Config, error) {
-	conf, err := loadOnly(c)
+func loadConfig(c *cobra.Command, o config.Options) (*config.Config, error) {
+	conf, err := loadOnly(c, o)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func addServeFlags(c *cobra.Command) {
 
 func serve(c *cobra.Command) error {
 	s, err := assemble(c.Context(), stackOptions{
-		load:   func() (*config.Config, error) { return loadConfig(c) },
+		load:   func() (*config.Config, error) { return loadConfig(c, config.Options{}) },
 		stderr: c.ErrOrStderr(),
 	})
 	if err != nil {

@@ -47,7 +47,7 @@ func validate(c *cobra.Command) (verdict, error) {
 	v := verdict{Problems: []config.Problem{}}
 	s, err := assemble(c.Context(), stackOptions{
 		load: func() (*config.Config, error) {
-			conf, err := loadOnly(c)
+			conf, err := loadOnly(c, config.Options{})
 			if conf != nil {
 				v.Dir, v.Hosts = conf.Dir, len(conf.Hosts)
 				v.Problems = append(v.Problems, conf.Warnings...)

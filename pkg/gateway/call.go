@@ -283,7 +283,7 @@ func targetOf(conf *config.Config, alias string) (tool.Target, *tool.Problem) {
 		if problem != nil {
 			return t, problem
 		}
-		v.Via = nil
+		v.Via = nil // h.Via is the whole way
 		t.Via = append(t.Via, v)
 	}
 	return t, nil
