@@ -8,8 +8,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// NewKeyFile makes an Ed25519 key: the private part as an OpenSSH key file, and the
-// public part.
+// NewKeyFile makes an Ed25519 key: the private part as an OpenSSH key file, and
+// the public part.
 func NewKeyFile() (file []byte, public ssh.PublicKey, err error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -24,4 +24,12 @@ func NewKeyFile() (file []byte, public ssh.PublicKey, err error) {
 		return nil, nil, err
 	}
 	return pem.EncodeToMemory(block), signer.PublicKey(), nil
+}
+
+func newSigner() (ssh.Signer, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return ssh.NewSignerFromKey(private)
 }

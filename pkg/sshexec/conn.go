@@ -1,0 +1,229 @@
+package sshexec
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+const (
+	keepaliveRequest = "keepalive@openssh.com"
+	// nudgeEvery and nudgeFor pace the requests without reply that carry our
+	// acknowledgements to a host whose socket we do not hold.
+	nudgeEvery = 2 * time.Millisecond
+	nudgeFor   = 500 * time.Millisecond
+)
+
+// conn is one live connection. Two goroutines belong to it: serve answers what
+// the host asks, tend sees to keepalives, to barriers after sessions and to the
+// idle close.
+type conn struct {
+	e        *Executor
+	target   tool.Target
+	wire     *wire
+	client   ssh.Conn
+	dead     chan struct{} // closed when the connection has ended
+	wake     chan struct{} // tend has something to do
+	chans    <-chan ssh.NewChannel
+	reqs     <-chan *ssh.Request
+	ended    atomic.Int32 // sessions closed since the last barrier
+	watchdog *time.Timer  // runs while a reply is awaited
+	asked    atomic.Int64 // when for that reply, on the clock; 0 when there is none
+
+	// Guarded by pool.mu.
+	host     *host
+	sessions int // that the server allows at once, as far as is known
+	used     int // taken by commands and stops, until behind the barrier
+	open     int // counted by the server: accepted and not yet behind the barrier, or lost
+	lost     int // given up by us, but perhaps still counted by the server
+	tunnels  int
+	lastUse  time.Duration
+	retiring bool // takes nothing new
+	gone     bool
+}
+
+func (e *Executor) newConn(t tool.Target, w *wire, client ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request) *conn {
+	c := &conn{
+		e: e, target: t, wire: w, client: client, chans: chans, reqs: reqs,
+		dead: make(chan struct{}), wake: make(chan struct{}, 1), lastUse: e.clock(),
+	}
+	c.watchdog = time.AfterFunc(time.Hour, c.checkAsked)
+	c.watchdog.Stop()
+	return c
+}
+
+// begin starts what belongs to a connection that is in the pool.
+func (c *conn) begin() {
+	c.spawn(c.serve)
+	c.spawn(c.tend)
+	if c.wire.tcp == nil || !quickAcks {
+		c.spawn(c.nudge)
+	}
+}
+
+// close ends the connection without waiting for it: writing the farewell may
+// block on a dead network.
+func (c *conn) close() { c.spawn(func() { c.client.Close() }) }
+
+// spawn runs f as a goroutine that the executor waits for. f ends when the
+// connection does.
+func (c *conn) spawn(f func()) { c.e.tasks.Go(f) }
+
+// serve answers the host's own requests, which would otherwise block the whole
+// connection, and takes the connection out of the pool when it ends.
+func (c *conn) serve() {
+	chans, reqs := c.chans, c.reqs
+	for reqs != nil || chans != nil {
+		select {
+		case r, ok := <-reqs:
+			if !ok {
+				reqs = nil
+			} else if r.WantReply {
+				_ = r.Reply(false, nil) // the read loop sees a broken connection
+			}
+		case ch, ok := <-chans:
+			if !ok {
+				chans = nil
+			} else {
+				_ = ch.Reject(ssh.Prohibited, "not accepted here")
+			}
+		}
+	}
+	err := c.client.Wait()
+	c.client.Close()
+	close(c.dead)
+	c.e.pool.remove(c)
+	c.wire.release()
+	c.e.o.Logger.Debug("connection ended", "host", place(c.target), "cause", err)
+}
+
+// tend keeps the connection in order until it ends or is spent.
+func (c *conn) tend() {
+	tick := time.NewTimer(c.e.o.Keepalive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.dead:
+			return
+		case <-c.wake:
+			c.barrier()
+		case <-tick.C:
+			tick.Reset(c.keepalive())
+		}
+		if c.e.pool.spent(c) {
+			c.client.Close()
+			return
+		}
+	}
+}
+
+// keepalive asks for a sign of life if there was none for long, and says when
+// to look again.
+func (c *conn) keepalive() time.Duration {
+	if silent := c.wire.silent(); silent < c.e.o.Keepalive {
+		return c.e.o.Keepalive - silent
+	}
+	c.roundTrip()
+	return c.e.o.Keepalive
+}
+
+// barrier gives closed sessions back. sshd counts a closed session until it has
+// come round its loop, so the sessions are free once it has answered something.
+func (c *conn) barrier() {
+	if n := c.ended.Swap(0); n > 0 && c.roundTrip() {
+		c.e.pool.release(c, int(n))
+	}
+}
+
+// roundTrip asks for any answer and waits for it. A connection from which
+// nothing at all is heard meanwhile is closed. Only tend calls it.
+func (c *conn) roundTrip() bool {
+	c.asked.Store(int64(c.e.clock()))
+	c.watchdog.Reset(c.e.o.KeepaliveReply)
+	_, _, err := c.client.SendRequest(keepaliveRequest, true, nil)
+	c.asked.Store(0)
+	c.watchdog.Stop()
+	return err == nil
+}
+
+// checkAsked closes the connection unless something was heard since an answer
+// was asked for: on a slow link, it may stand behind much output.
+func (c *conn) checkAsked() {
+	asked := c.asked.Load()
+	if asked == 0 {
+		return
+	}
+	waited := c.e.clock() - time.Duration(max(asked, c.wire.heard.Load()))
+	if waited < c.e.o.KeepaliveReply {
+		c.watchdog.Reset(c.e.o.KeepaliveReply - waited)
+		return
+	}
+	c.e.o.Logger.Info("connection is dead: no answer to a keepalive", "host", place(c.target))
+	c.client.Close()
+}
+
+// nudge sends requests without reply until the first command was accepted. Each
+// carries an acknowledgement, for which sshd's Nagle would wait 40 ms.
+func (c *conn) nudge() {
+	tick := time.NewTicker(nudgeEvery)
+	defer tick.Stop()
+	for range int(nudgeFor / nudgeEvery) {
+		select {
+		case <-c.dead:
+			return
+		case <-tick.C:
+		}
+		if !c.wire.early.Load() {
+			return
+		}
+		if _, _, err := c.client.SendRequest(keepaliveRequest, false, nil); err != nil {
+			return
+		}
+	}
+}
+
+// poke has tend look.
+func (c *conn) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// has reports whether w could be taken. Commands leave one of the sessions that
+// the server allows to stops, if it allows more than one. Runs with pool.mu
+// held, as do take and give.
+func (c *conn) has(w want) bool {
+	switch {
+	case c.gone:
+		return false
+	case w == wantStop:
+		return c.used+c.lost < c.sessions
+	case c.retiring:
+		return false
+	case w == wantTunnel:
+		return true
+	}
+	return c.used+c.lost < max(1, c.sessions-1)
+}
+
+func (c *conn) take(w want) {
+	c.lastUse = c.e.clock()
+	if w == wantTunnel {
+		c.tunnels++
+	} else {
+		c.used++
+	}
+}
+
+func (c *conn) give(w want) {
+	c.lastUse = c.e.clock()
+	if w == wantTunnel {
+		c.tunnels--
+	} else {
+		c.used--
+	}
+}

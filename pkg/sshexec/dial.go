@@ -1,0 +1,260 @@
+package sshexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// retryJitter spreads the one retry after a peer that hung up: many
+// connections at once make sshd drop some of them (MaxStartups).
+const retryJitter = 200 * time.Millisecond
+
+// connect makes one logged-in connection to the host of key: through the pooled
+// connection to its last hop when it has one, else straight to the judged
+// address. The whole of it stands under ctx. A peer that hung up before the
+// login is asked once more; nothing can have run.
+func (e *Executor) connect(ctx context.Context, key poolKey, target tool.Target) (*conn, error) {
+	c, err := e.attempt(ctx, key, target)
+	var f *tool.Failure
+	if errors.As(err, &f) && f.Code == tool.FailDropped {
+		select {
+		case <-time.After(retryJitter/4 + rand.N(retryJitter)):
+			return e.attempt(ctx, key, target)
+		case <-ctx.Done():
+		}
+	}
+	return c, err
+}
+
+// attempt is one try of connect, on the account of the breaker.
+func (e *Executor) attempt(ctx context.Context, key poolKey, target tool.Target) (*conn, error) {
+	login, err := e.o.Logins(ctx, target)
+	if err != nil {
+		return nil, loginFailure(target, err)
+	}
+	config, err := e.o.Trust.clientConfig(target, login)
+	if err != nil {
+		return nil, err
+	}
+	pass, err := e.gates.enter(ctx, key.address(), key.login(), place(target))
+	if err != nil {
+		return nil, e.connectFailure(ctx, err, target, "waiting for other connections to it")
+	}
+	c, v, err := e.handshake(ctx, key, target, config)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	pass.leave(v, reason)
+	return c, err
+}
+
+// handshake dials, exchanges keys and logs in, and says what the breaker
+// should make of it.
+func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Target, config *ssh.ClientConfig) (*conn, verdict, error) {
+	w, err := e.reach(ctx, key, target)
+	if err != nil {
+		return nil, verdictNone, e.connectFailure(ctx, err, target, "connecting")
+	}
+	// A tunnel has no deadlines, so time ends a handshake by closing.
+	stop := context.AfterFunc(ctx, func() { w.Close() })
+	client, chans, reqs, err := ssh.NewClientConn(w, net.JoinHostPort(target.Hostname, fmt.Sprint(port(target))), config)
+	if !stop() {
+		if err == nil {
+			client.Close()
+		}
+		w.release()
+		return nil, verdictRejected, e.connectFailure(ctx, ctx.Err(), target, "waiting for its SSH handshake and login")
+	}
+	if err != nil {
+		w.release()
+		f := classifyHandshake(err, target)
+		return nil, verdictOf(f), f
+	}
+	return e.newConn(target, w, client, chans, reqs), verdictOK, nil
+}
+
+// verdictOf maps a failed handshake to the account that sshd keeps of it.
+func verdictOf(f *tool.Failure) verdict {
+	switch f.Code {
+	case tool.FailAuth:
+		return verdictRefused
+	case tool.FailDropped:
+		return verdictHungUp
+	}
+	return verdictRejected
+}
+
+// reach opens the byte stream to a target.
+func (e *Executor) reach(ctx context.Context, key poolKey, target tool.Target) (*wire, error) {
+	if !target.Address.IsValid() || target.Address.Zone() != "" {
+		return nil, &tool.Failure{
+			Code:    tool.FailInternal,
+			Message: fmt.Sprintf("%s has no judged address to dial", target.Alias),
+			Remedy:  "report this: a host is resolved and judged before it is dialled",
+		}
+	}
+	if len(target.Via) > 0 {
+		return e.reachThrough(ctx, key, target)
+	}
+	to := addrPort(target)
+	d := net.Dialer{Control: only(to), KeepAlive: -1} // keepalive is SSH's
+	c, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	tcp := c.(*net.TCPConn)
+	setUserTimeout(tcp, e.o.Keepalive+e.o.KeepaliveReply)
+	w := &wire{Conn: tcp, clock: e.clock, tcp: tcp}
+	w.early.Store(true)
+	quickAck(tcp)
+	return w, nil
+}
+
+// only refuses a socket for any other peer than the judged one. The dialler is
+// given a literal address; this holds even if that should change.
+func only(want netip.AddrPort) func(network, address string, _ syscall.RawConn) error {
+	return func(_, address string, _ syscall.RawConn) error {
+		got, err := netip.ParseAddrPort(address)
+		if err != nil || netip.AddrPortFrom(got.Addr().Unmap(), got.Port()) != want {
+			return fmt.Errorf("address %s is not the judged %s", address, want)
+		}
+		return nil
+	}
+}
+
+// reachThrough opens a tunnel to target over the connection to its last hop.
+// The hop is given the literal judged address: it resolves nothing.
+func (e *Executor) reachThrough(ctx context.Context, key poolKey, target tool.Target) (*wire, error) {
+	hop := target.Via[len(target.Via)-1]
+	hop.Via = target.Via[:len(target.Via)-1]
+	via, err := e.pool.acquire(ctx, keyOf(key.subject, hop), hop, wantTunnel)
+	if err != nil {
+		return nil, err
+	}
+	tunnel, err := openTunnel(ctx, via, addrPort(target))
+	if err != nil {
+		e.pool.releaseTunnel(via)
+		return nil, tunnelFailure(err, target, hop)
+	}
+	w := &wire{Conn: tunnel, clock: e.clock, onRelease: func() { e.pool.releaseTunnel(via) }}
+	w.early.Store(true)
+	return w, nil
+}
+
+// wire is the byte stream below an SSH connection. It knows when the peer was
+// last heard, and closes itself when it cannot be written to.
+type wire struct {
+	net.Conn
+	clock     func() time.Duration
+	heard     atomic.Int64 // on clock
+	early     atomic.Bool  // until the first command has been answered
+	tcp       *net.TCPConn // nil in a tunnel
+	onRelease func()
+}
+
+// Read acknowledges at once in the early phase: sshd's Nagle against our
+// delayed acknowledgement costs 40 ms on the first command of a connection.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n > 0 {
+		w.heard.Store(int64(w.clock()))
+		if w.tcp != nil && w.early.Load() {
+			quickAck(w.tcp)
+		}
+	}
+	return n, err
+}
+
+// Write closes the wire on an error, because x/crypto/ssh remembers such an
+// error and goes on reading.
+func (w *wire) Write(p []byte) (int, error) {
+	n, err := w.Conn.Write(p)
+	if err != nil {
+		w.Conn.Close()
+	}
+	return n, err
+}
+
+// silent is for how long nothing has been heard.
+func (w *wire) silent() time.Duration {
+	return w.clock() - time.Duration(w.heard.Load())
+}
+
+// release gives back what the wire stands on, once it is closed for good.
+func (w *wire) release() {
+	if w.onRelease != nil {
+		w.onRelease()
+	}
+}
+
+// tunnel is a direct-tcpip channel as a [net.Conn].
+type tunnel struct {
+	ssh.Channel
+	remote net.Addr
+}
+
+func (t *tunnel) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4zero} }
+func (t *tunnel) RemoteAddr() net.Addr             { return t.remote }
+func (t *tunnel) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (t *tunnel) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (t *tunnel) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+// openTunnel asks the far end of via to connect to an address. When ctx ends
+// first, the tunnel is closed as soon as it is there.
+func openTunnel(ctx context.Context, via *conn, to netip.AddrPort) (net.Conn, error) {
+	payload := ssh.Marshal(&struct {
+		Host       string
+		Port       uint32
+		OriginHost string
+		OriginPort uint32
+	}{to.Addr().String(), uint32(to.Port()), "127.0.0.1", 0})
+	type opened struct {
+		ch  ssh.Channel
+		err error
+	}
+	done := make(chan opened, 1)
+	via.spawn(func() {
+		ch, reqs, err := via.client.OpenChannel("direct-tcpip", payload)
+		done <- opened{ch, err}
+		if err == nil {
+			ssh.DiscardRequests(reqs)
+		}
+	})
+	select {
+	case o := <-done:
+		if o.err != nil {
+			return nil, o.err
+		}
+		return &tunnel{o.ch, net.TCPAddrFromAddrPort(to)}, nil
+	case <-ctx.Done():
+		via.spawn(func() {
+			if o := <-done; o.err == nil {
+				o.ch.Close()
+			}
+		})
+		return nil, ctx.Err()
+	}
+}
+
+func port(t tool.Target) uint16 {
+	if t.Port == 0 {
+		return 22
+	}
+	return uint16(t.Port)
+}
+
+func addrPort(t tool.Target) netip.AddrPort {
+	return netip.AddrPortFrom(t.Address.Unmap(), port(t))
+}

@@ -1,0 +1,379 @@
+package sshexec
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// growPause keeps a pool from asking again at once for a further connection
+// that a host would not give.
+const growPause = 5 * time.Second
+
+// poolKey is what two jobs must share to share a connection: who asks, which
+// host by which name and address, as whom with which credentials, and by which
+// way.
+type poolKey struct {
+	subject, alias, hostname string
+	at                       string // judged address and port
+	user, credentials        string
+	via                      string // the hops before it, as addresses
+}
+
+func keyOf(subject string, t tool.Target) poolKey {
+	var via strings.Builder
+	for _, hop := range t.Via {
+		fmt.Fprintf(&via, "%s@%s>", hop.User, addrPort(hop))
+	}
+	return poolKey{
+		subject: subject, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
+		user: t.User, credentials: t.Credentials, via: via.String(),
+	}
+}
+
+// address and login are what the breaker knows a connection by.
+func (k poolKey) address() string { return k.via + k.at }
+func (k poolKey) login() string   { return k.user + " with " + k.credentials }
+
+// want is what a connection is needed for.
+type want int
+
+const (
+	wantSession want = iota // a command
+	wantStop                // a session that ends other sessions' processes
+	wantTunnel              // a hop; it takes no session of the server's
+)
+
+// pool holds the connections of an executor, host by host.
+type pool struct {
+	e *Executor
+
+	mu    sync.Mutex // guards hosts and everything in them, and the counts of conns
+	hosts map[poolKey]*host
+	// closed: connections that come now are closed at once.
+	closed bool
+}
+
+// host is what the pool has for one key.
+type host struct {
+	key       poolKey
+	target    tool.Target
+	conns     []*conn
+	dials     []*dial
+	waiters   []*waiter // first come, first served
+	sessions  int       // sessions that the server allows at once on a connection, as far as is known
+	growAfter time.Time
+}
+
+// dial is a connection being made. It is given up when nobody waits any more.
+type dial struct{ cancel context.CancelFunc }
+
+// waiter is a job that waits for a connection. Either arrives once.
+type waiter struct {
+	want  want
+	given chan grant
+}
+
+type grant struct {
+	conn *conn
+	err  error
+}
+
+// acquire takes a session or a tunnel on a live connection to a host, and
+// makes a connection for it when there is none to spare. Concurrent callers
+// share connections being made.
+func (p *pool) acquire(ctx context.Context, key poolKey, target tool.Target, w want) (*conn, error) {
+	if c := p.tryAcquire(key, w); c != nil {
+		return c, nil
+	}
+	me := &waiter{want: w, given: make(chan grant, 1)}
+	h := p.enqueue(key, target, me)
+	select {
+	case g := <-me.given:
+		return g.conn, g.err
+	case <-ctx.Done():
+		return nil, p.leave(ctx, h, me)
+	}
+}
+
+// tryAcquire is acquire without waiting; nil when there is nothing to spare.
+func (p *pool) tryAcquire(key poolKey, w want) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[key]
+	if h == nil {
+		return nil
+	}
+	return h.take(w)
+}
+
+func (p *pool) enqueue(key poolKey, target tool.Target, w *waiter) *host {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[key]
+	if h == nil {
+		h = &host{key: key, target: target, sessions: p.e.o.SessionsPerConn + 1}
+		p.hosts[key] = h
+	}
+	h.waiters = append(h.waiters, w)
+	p.settle(h)
+	return h
+}
+
+// leave takes a waiter out of the queue whose time is up, and says what it
+// waited for. What it may have been given in that moment is given back.
+func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case g := <-w.given:
+		if g.conn != nil {
+			g.conn.give(w.want)
+			p.settle(h)
+		}
+		return p.e.connectFailure(ctx, ctx.Err(), h.target, "connecting")
+	default:
+	}
+	h.waiters = slices.DeleteFunc(h.waiters, func(x *waiter) bool { return x == w })
+	if len(h.waiters) == 0 {
+		for _, d := range h.dials {
+			d.cancel()
+		}
+	}
+	if len(h.conns) > 0 && w.want != wantTunnel {
+		return noSession(h.target, "no session became free in time", ctx.Err())
+	}
+	return p.e.connectFailure(ctx, ctx.Err(), h.target, "connecting")
+}
+
+// take gives what w asks for from the first connection that has it, so that
+// the last ones fall idle.
+func (h *host) take(w want) *conn {
+	for _, c := range h.conns {
+		if c.has(w) {
+			c.take(w)
+			return c
+		}
+	}
+	return nil
+}
+
+// settle serves the waiters of a host as far as there is something to give,
+// and starts connections for the others. It runs with mu held.
+func (p *pool) settle(h *host) {
+	h.waiters = slices.DeleteFunc(h.waiters, func(w *waiter) bool {
+		c := h.take(w.want)
+		if c == nil {
+			return false
+		}
+		w.given <- grant{conn: c}
+		return true
+	})
+	p.grow(h)
+	if len(h.waiters)+len(h.conns)+len(h.dials) == 0 && p.hosts[h.key] == h {
+		delete(p.hosts, h.key)
+	}
+}
+
+// grow starts as many connections as the waiters need and the host may have.
+// A stop may have one more than that: it must not wait for what it is to end.
+func (p *pool) grow(h *host) {
+	need := len(h.waiters)
+	room := p.e.o.ConnsPerHost
+	for _, w := range h.waiters {
+		if w.want == wantStop {
+			room = p.e.o.ConnsPerHost + 1
+		}
+	}
+	for _, c := range h.conns {
+		if !c.retiring {
+			room--
+		}
+	}
+	if len(h.conns) > 0 && p.e.o.Now().Before(h.growAfter) {
+		return
+	}
+	for need > len(h.dials)*max(1, h.sessions-1) && len(h.dials) < room {
+		p.dial(h)
+	}
+}
+
+// dial starts one connection. The pool's own time limit is on it, not that of
+// the job that came first: others may wait for it too.
+func (p *pool) dial(h *host) {
+	ctx, cancel := context.WithTimeout(p.e.cut, p.e.o.ConnectTimeout)
+	d := &dial{cancel: cancel}
+	h.dials = append(h.dials, d)
+	p.e.tasks.Go(func() {
+		defer cancel()
+		c, err := p.e.connect(ctx, h.key, h.target)
+		p.dialled(h, d, c, err)
+	})
+}
+
+// dialled takes in a connection, or tells those who waited for it why there is
+// none.
+func (p *pool) dialled(h *host, d *dial, c *conn, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.dials = slices.DeleteFunc(h.dials, func(x *dial) bool { return x == d })
+	switch {
+	case err == nil:
+		p.add(h, c)
+	case len(h.conns) > 0:
+		h.growAfter = p.e.o.Now().Add(growPause)
+	case len(h.dials) == 0:
+		for _, w := range h.waiters {
+			w.given <- grant{err: err}
+		}
+		h.waiters = nil
+	}
+	p.settle(h)
+}
+
+// add takes a new connection into the pool and starts what belongs to it.
+func (p *pool) add(h *host, c *conn) {
+	c.host, c.sessions = h, h.sessions
+	h.conns = append(h.conns, c)
+	c.begin()
+	if p.closed {
+		c.close()
+	}
+}
+
+// release gives n sessions of c back after the server is known to have
+// forgotten them.
+func (p *pool) release(c *conn, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.used -= n
+	c.open -= n
+	c.lastUse = p.e.clock()
+	p.settle(c.host)
+}
+
+// releaseTunnel gives a tunnel over c back.
+func (p *pool) releaseTunnel(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.give(wantTunnel)
+}
+
+// opened notes that the server has accepted a session on c.
+func (p *pool) opened(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.open++
+}
+
+// refused notes that the server would open no further session on c, and learns
+// from it how many it allows. It reports whether that is none at all.
+func (p *pool) refused(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.used--
+	if c.open == c.lost {
+		c.retiring = true
+		c.poke()
+	} else if c.open < c.sessions {
+		c.sessions, c.host.sessions = c.open, c.open
+		p.e.o.Logger.Info("the host allows fewer sessions at once", "host", place(c.target), "sessions", c.open)
+	}
+	p.settle(c.host)
+	return c.open == 0
+}
+
+// broken gives back a session that was not opened because the connection has
+// failed.
+func (p *pool) broken(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.used--
+	c.retiring = true
+	p.settle(c.host)
+}
+
+// lose gives up a session of c that the server may go on counting, because its
+// process may live on. What is left of the connection is used up, then it is
+// closed.
+func (p *pool) lose(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.used--
+	c.lost++
+	c.poke()
+	p.settle(c.host)
+}
+
+// remove forgets a connection that has ended.
+func (p *pool) remove(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.gone = true
+	c.host.conns = slices.DeleteFunc(c.host.conns, func(x *conn) bool { return x == c })
+	p.settle(c.host)
+}
+
+// retire marks every connection as one that takes nothing new, and has the
+// idle ones closed.
+func (p *pool) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.hosts {
+		for _, c := range h.conns {
+			c.retiring = true
+			c.poke()
+		}
+	}
+}
+
+// spent reports whether a connection has nothing to do and is to be closed for
+// that.
+func (p *pool) spent(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.used > 0 || c.tunnels > 0 {
+		return false
+	}
+	spent := c.retiring || c.lost > 0 || p.e.clock()-c.lastUse >= p.e.o.IdleClose
+	if spent {
+		c.retiring = true
+	}
+	return spent
+}
+
+// close ends every connection, those inside tunnels first, and those that may
+// still come.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, inside := range []bool{true, false} {
+		for _, h := range p.hosts {
+			for _, c := range h.conns {
+				if (c.wire.tcp == nil) == inside {
+					c.close()
+				}
+			}
+		}
+	}
+}
+
+// count adds what the pool holds to s.
+func (p *pool) count(s *Stats) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.hosts {
+		s.Connections += len(h.conns)
+		s.Dialing += len(h.dials)
+		s.Waiting += len(h.waiters)
+		for _, c := range h.conns {
+			s.Sessions += c.used
+		}
+	}
+}

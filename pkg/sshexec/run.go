@@ -1,0 +1,275 @@
+package sshexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/sallyport/sallyport/pkg/shell"
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+const (
+	// maxLine is where the kernel's limit for one argument is near: from 128
+	// KiB on a command ends with status 1 and no word, and OpenSSH drops the
+	// whole connection for one of 300 KB.
+	maxLine = 127 << 10
+	// openTries is how often a session is asked for. Each further try follows
+	// one in which nothing can have run.
+	openTries = 12
+)
+
+// run is one job on its way.
+type run struct {
+	e        *Executor
+	job      tool.Job
+	key      poolKey
+	task     string // the marker in the environment of everything that it starts
+	elevate  string // program by which the running step became another user
+	progress *progress
+	report   tool.Report
+}
+
+// do runs the steps one after the other until one cannot be run to its end.
+func (r *run) do(ctx context.Context) {
+	commands, err := r.commands()
+	if err != nil {
+		r.end(tool.NotStarted, err)
+		return
+	}
+	for i, cmd := range commands {
+		r.elevate = elevator(r.job.Steps[i])
+		if !r.step(ctx, cmd) {
+			return
+		}
+	}
+}
+
+// commands renders every step before the first is run, so that a job that
+// cannot be run as a whole does not begin.
+func (r *run) commands() ([]command, error) {
+	var all []command
+	for i, step := range r.job.Steps {
+		cmd := command{limit: r.job.Limits.OutputBytes}
+		canonical, err := canonicalOf(step.Do)
+		if err != nil {
+			return nil, unfit(r.job.Target, i, err)
+		}
+		cmd.line = shell.RemoteEnv([]string{"SALLYPORT_TASK=" + r.task}, canonical)
+		if len(cmd.line) > maxLine {
+			return nil, &tool.Failure{
+				Code:    tool.FailTooLong,
+				Message: fmt.Sprintf("%s: the command takes %d bytes; %d can be sent", place(r.job.Target), len(cmd.line), maxLine),
+				Remedy:  "send a shorter command",
+			}
+		}
+		if do, ok := step.Do.(tool.Exec); ok {
+			cmd.stdin = do.Stdin
+		}
+		all = append(all, cmd)
+	}
+	return all, nil
+}
+
+// canonicalOf is the line that a step runs: the one that was judged, or quoted
+// words that no shell can read otherwise.
+func canonicalOf(do tool.Do) (string, error) {
+	switch do := do.(type) {
+	case tool.Shell:
+		if do.Command == nil || do.Command.Canonical == "" {
+			return "", errors.New("a command line without a canonical form was not judged and cannot be sent")
+		}
+		return do.Command.Canonical, nil
+	case tool.Exec:
+		if len(do.Argv) == 0 || do.Argv[0] == "" || strings.HasPrefix(do.Argv[0], "-") {
+			return "", errors.New("no program to run")
+		}
+		if strings.ContainsRune(strings.Join(do.Argv, ""), 0) {
+			return "", errors.New("a null byte cannot be in a word of a program")
+		}
+		return "exec " + shell.Quote(do.Argv...), nil
+	}
+	return "", fmt.Errorf("a step of type %T is not for a host", do)
+}
+
+func unfit(t tool.Target, step int, err error) *tool.Failure {
+	return &tool.Failure{
+		Code:    tool.FailInternal,
+		Message: fmt.Sprintf("%s: step %d cannot be run", t.Alias, step+1),
+		Remedy:  "report this: it should have been refused before",
+		Cause:   err,
+	}
+}
+
+// step runs one command and reports whether the next may follow.
+func (r *run) step(ctx context.Context, cmd command) bool {
+	s, err := r.open(ctx, cmd)
+	if err != nil {
+		r.notStarted(ctx, err)
+		return false
+	}
+	defer s.release()
+	r.progress.watch(s)
+	select {
+	case <-s.over:
+	case <-s.flooded:
+		r.stopped(s, tool.StopOutput)
+		return false
+	case <-ctx.Done():
+		if !s.isOver() {
+			r.stopped(s, stopCause(ctx))
+			return false
+		}
+	}
+	if !s.hasExited() {
+		r.report.Outputs = append(r.report.Outputs, s.output(true))
+		r.end(tool.Unknown, r.lost(s))
+		return false
+	}
+	r.report.Outcome = tool.Finished
+	r.report.Outputs = append(r.report.Outputs, s.output(s.settle(ctx)))
+	return true
+}
+
+// stopped ends the running command and reports what came of that.
+func (r *run) stopped(s *session, why tool.Stop) {
+	result := r.stop(s)
+	if s.hasExited() {
+		r.report.Outcome = tool.Finished
+		waitFor(r.e.cut, s.drained, quietAfterExit)
+	} else {
+		r.report.Outcome = tool.Unknown
+	}
+	r.report.Stop, r.report.Stopped, r.report.Survivors = why, result.clean, result.survivors
+	r.report.Outputs = append(r.report.Outputs, s.output(true))
+	r.report.Err = result.failure
+}
+
+// lost says why the end of a started command is not known.
+func (r *run) lost(s *session) *tool.Failure {
+	select {
+	case <-s.conn.dead:
+		return dropped(r.job.Target, "while the command ran; whether it ended, and how, is not known", nil)
+	default:
+	}
+	return &tool.Failure{
+		Code:    tool.FailDropped,
+		Message: place(r.job.Target) + ": the host ended the session without saying how the command ended",
+		Remedy:  "look on the host whether it did its work before running it again",
+	}
+}
+
+// open starts a command in a session on a pooled connection. A failure in
+// which nothing can have run leads to another session, and a connection that
+// had silently died to a fresh one. When it returns a session, the command may
+// have started.
+func (r *run) open(ctx context.Context, cmd command) (*session, error) {
+	var err error
+	refused := 0
+	for range openTries {
+		var c *conn
+		if c, err = r.connection(ctx); err != nil {
+			return nil, err
+		}
+		s := c.start(cmd)
+		if err = r.started(ctx, s); err == nil {
+			return s, nil
+		}
+		s.release()
+		switch {
+		case errors.Is(err, errExecRefused):
+			return nil, &tool.Failure{
+				Code:    tool.FailExecRefused,
+				Message: place(r.job.Target) + ": the host runs no commands for this login",
+				Remedy:  "check the account's options on the host: ForceCommand, the key's options, a disabled account",
+			}
+		case errors.Is(err, errAbandoned):
+			return nil, err
+		case errors.Is(err, errNoSessions):
+			if refused++; refused == 2 {
+				return nil, noSession(r.job.Target, "the host opens no session", err)
+			}
+		}
+	}
+	return nil, noSession(r.job.Target, "the host opens no session", err)
+}
+
+// started waits until the command has started, or may have. Its error means
+// that it has not and will not.
+func (r *run) started(ctx context.Context, s *session) error {
+	select {
+	case err := <-s.started:
+		if err == io.EOF || err != nil && s.stage.Load() == stageAsked && !neverSent(err) {
+			return nil // sent, and the answer is missing
+		}
+		return err
+	case <-ctx.Done():
+		if s.abandon() {
+			return errAbandoned
+		}
+		return nil
+	}
+}
+
+// neverSent reports whether an error of x/crypto's SendRequest can only mean
+// that the request was not written: the transport had failed before.
+func neverSent(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// connection takes a session on a pooled connection.
+func (r *run) connection(ctx context.Context) (*conn, error) {
+	c := r.e.pool.tryAcquire(r.key, wantSession)
+	if c == nil {
+		r.progress.phase("connecting")
+		var err error
+		if c, err = r.e.pool.acquire(ctx, r.key, r.job.Target, wantSession); err != nil {
+			return nil, err
+		}
+		r.progress.phase("connected")
+	}
+	r.report.Address = r.job.Target.Address.Unmap().String()
+	return c, nil
+}
+
+// notStarted reports a step that did not start. Whatever ran before it has
+// finished.
+func (r *run) notStarted(ctx context.Context, err error) {
+	outcome := tool.NotStarted
+	if len(r.report.Outputs) > 0 {
+		outcome = tool.Finished
+	}
+	if ctx.Err() == nil {
+		r.end(outcome, r.e.connectFailure(ctx, err, r.job.Target, "opening a session"))
+		return
+	}
+	r.report.Stop, r.report.Stopped = stopCause(ctx), true
+	switch r.report.Stop {
+	case tool.StopTimeout, tool.StopShutdown:
+		r.end(outcome, r.e.connectFailure(ctx, err, r.job.Target, "opening a session"))
+	default:
+		r.end(outcome, nil)
+	}
+}
+
+func (r *run) end(outcome tool.Outcome, err error) {
+	r.report.Outcome = outcome
+	errors.As(err, &r.report.Err)
+}
+
+// stopCause is why a job's context has ended.
+func stopCause(ctx context.Context) tool.Stop {
+	cause := context.Cause(ctx)
+	var stop tool.Stop
+	switch {
+	case errors.As(cause, &stop):
+		return stop
+	case errors.Is(cause, context.DeadlineExceeded):
+		return tool.StopTimeout
+	}
+	return tool.StopCancelled
+}

@@ -1,0 +1,370 @@
+package sshexec
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+const (
+	// quietAfterExit and flowAfterExit bound the wait for the rest of the
+	// output once the exit status is known: a background child may hold the
+	// streams open for ever, silent or not.
+	quietAfterExit = 75 * time.Millisecond
+	flowAfterExit  = 5 * time.Second
+	// closeLinger is how long the server may take to close a session that we
+	// have closed.
+	closeLinger = 5 * time.Second
+
+	smallRead = 4 << 10
+	largeRead = 64 << 10
+)
+
+// How far a session has come. Between opening and asked lies the point of no
+// return: once the command may have been sent, it may have started.
+const (
+	stageOpening   int32 = iota
+	stageAsked           // the command was sent, or is being sent
+	stageRefused         // the server will not run it
+	stageAbandoned       // it will not be sent
+)
+
+var (
+	// errAbandoned: the command was no longer wanted and not sent.
+	errAbandoned = errors.New("given up before the command was sent")
+	// errExecRefused: the server runs no commands for this login.
+	errExecRefused = errors.New("the server refused to run a command")
+	// errNoSessions: the server opens no session at all on this connection.
+	errNoSessions = errors.New("the server opens no session")
+	// errOpening: this session could not be opened, but perhaps another.
+	errOpening = errors.New("session not opened")
+)
+
+// command is what a session runs.
+type command struct {
+	line  string
+	stdin []byte
+	limit int64 // kept of each stream
+	// onOutput, when set, sees standard output as it comes. It must be quick.
+	onOutput func([]byte)
+}
+
+// session is one command on a raw channel: x/crypto's own session reports an
+// exit status only when the channel closes, and a background child that holds
+// the output keeps it open.
+type session struct {
+	conn *conn
+	cmd  command
+
+	stage   atomic.Int32
+	started chan error    // one value: nil once the server has accepted the command
+	over    chan struct{} // closed when the exit is known, or the channel is gone
+	drained chan struct{} // closed when both streams have ended
+	flooded chan struct{} // closed when a stream is over its flood mark
+	done    chan struct{} // closed by us: nothing more is wanted of it
+
+	stdout, stderr *capture
+	reading        atomic.Int32 // streams still read
+	flood          sync.Once
+	exit           *exit // valid once over; nil when the channel went without one
+
+	channel atomic.Pointer[ssh.Channel] // nil until opened
+}
+
+// exit is how a command ended.
+type exit struct {
+	code   int
+	signal string // without SIG; then there is no code
+}
+
+// buffers are for streams that turn out to be large.
+var buffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
+
+// start begins to run a command in a session that was acquired on c.
+func (c *conn) start(cmd command) *session {
+	s := &session{
+		conn: c, cmd: cmd,
+		started: make(chan error, 1),
+		over:    make(chan struct{}),
+		drained: make(chan struct{}),
+		flooded: make(chan struct{}),
+		done:    make(chan struct{}),
+		stdout:  newCapture(cmd.limit),
+		stderr:  newCapture(cmd.limit),
+	}
+	s.reading.Store(2)
+	c.spawn(s.run)
+	return s
+}
+
+// run opens the channel, sends the command and then reads its output.
+func (s *session) run() {
+	ch, reqs, err := s.conn.client.OpenChannel("session", nil)
+	if err != nil {
+		s.started <- s.notOpened(err)
+		return
+	}
+	s.conn.e.pool.opened(s.conn)
+	s.channel.Store(&ch)
+	s.conn.spawn(func() { s.serve(ch, reqs) })
+	if !s.stage.CompareAndSwap(stageOpening, stageAsked) {
+		s.started <- errAbandoned
+		return
+	}
+	s.conn.spawn(func() { s.read(ch.Stderr(), s.stderr, nil) })
+	ok, err := ch.SendRequest("exec", true, ssh.Marshal(&struct{ Command string }{s.cmd.line}))
+	if err == nil && !ok {
+		s.stage.Store(stageRefused)
+		err = errExecRefused
+	}
+	s.conn.wire.early.Store(false)
+	s.started <- err
+	s.feed(ch)
+	s.read(ch, s.stdout, s.cmd.onOutput)
+}
+
+// notOpened gives the session back that the server did not open. Nothing ran.
+func (s *session) notOpened(err error) error {
+	var refused *ssh.OpenChannelError
+	switch {
+	case !errors.As(err, &refused):
+		s.conn.e.pool.broken(s.conn)
+		s.conn.client.Close()
+	case s.conn.e.pool.refused(s.conn):
+		return fmt.Errorf("%w: %v", errNoSessions, err)
+	}
+	return fmt.Errorf("%w: %v", errOpening, err)
+}
+
+// feed gives the command its input and then the end of it, so that nothing can
+// wait for an answer that never comes. A program need not read its input.
+func (s *session) feed(ch ssh.Channel) {
+	if len(s.cmd.stdin) == 0 {
+		_ = ch.CloseWrite()
+		return
+	}
+	s.conn.spawn(func() {
+		_, _ = ch.Write(s.cmd.stdin)
+		_ = ch.CloseWrite()
+	})
+}
+
+// read drains one stream, first with a small buffer: most commands say little.
+func (s *session) read(r io.Reader, into *capture, see func([]byte)) {
+	defer func() {
+		if s.reading.Add(-1) == 0 {
+			close(s.drained)
+		}
+	}()
+	buf := make([]byte, smallRead)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if see != nil {
+				see(buf[:n])
+			}
+			if !into.write(buf[:n]) {
+				s.flood.Do(func() { close(s.flooded) })
+			}
+		}
+		if err != nil {
+			return
+		}
+		if n == smallRead && len(buf) == smallRead {
+			large := buffers.Get().(*[largeRead]byte)
+			defer buffers.Put(large)
+			buf = large[:]
+		}
+	}
+}
+
+// serve takes what the server says of the command until the channel is gone,
+// closes it when nothing more is wanted, and gives the session back.
+func (s *session) serve(ch ssh.Channel, reqs <-chan *ssh.Request) {
+	done := s.done
+	lost := false
+	var linger <-chan time.Time
+	for {
+		select {
+		case r, ok := <-reqs:
+			if !ok {
+				s.finish(nil)
+				if !lost {
+					s.giveBack()
+				}
+				return
+			}
+			s.handle(r)
+		case <-done:
+			done = nil
+			_ = ch.Close()
+			linger = time.After(closeLinger)
+		case <-linger:
+			lost = true
+			s.conn.e.pool.lose(s.conn)
+		}
+	}
+}
+
+// giveBack returns the session. Without an exit its process may live on, and
+// then the server goes on counting the session.
+func (s *session) giveBack() {
+	if s.stage.Load() == stageAsked && !s.hasExited() {
+		s.conn.e.pool.lose(s.conn)
+		return
+	}
+	s.conn.ended.Add(1)
+	s.conn.poke()
+}
+
+func (s *session) handle(r *ssh.Request) {
+	e := parseExit(r)
+	if e != nil {
+		s.finish(e)
+	}
+	if r.WantReply {
+		_ = r.Reply(e != nil, nil)
+	}
+}
+
+// finish says how the command ended. The first word counts. Only serve calls
+// it.
+func (s *session) finish(e *exit) {
+	if !s.isOver() {
+		s.exit = e
+		close(s.over)
+	}
+}
+
+// parseExit reads RFC 4254 section 6.10; nil for other requests.
+func parseExit(r *ssh.Request) *exit {
+	switch r.Type {
+	case "exit-status":
+		var m struct{ Status uint32 }
+		if ssh.Unmarshal(r.Payload, &m) == nil {
+			return &exit{code: int(m.Status)}
+		}
+	case "exit-signal":
+		var m struct {
+			Signal  string
+			Core    bool
+			Message string
+			Lang    string
+		}
+		if ssh.Unmarshal(r.Payload, &m) == nil {
+			return &exit{signal: signalName(m.Signal)}
+		}
+	}
+	return nil
+}
+
+// signalName is a signal's name without SIG. OpenSSH sends SIG@openssh.com for
+// one that has no name in the RFC.
+func signalName(sent string) string {
+	name, _, _ := strings.Cut(sent, "@")
+	return cmp.Or(strings.TrimPrefix(name, "SIG"), "unknown")
+}
+
+func (s *session) isOver() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// hasExited reports whether the server has said how the command ended.
+func (s *session) hasExited() bool { return s.isOver() && s.exit != nil }
+
+// abandon keeps the command from being sent. It reports whether that came in
+// time; otherwise the command may have started.
+func (s *session) abandon() bool {
+	return s.stage.CompareAndSwap(stageOpening, stageAbandoned)
+}
+
+// release says that nothing more is wanted of the session. It is called once,
+// whatever came of the session.
+func (s *session) release() { close(s.done) }
+
+// seen is how much output has come so far.
+func (s *session) seen() int64 { return s.stdout.bytes() + s.stderr.bytes() }
+
+// settle waits, once the command has exited, for the rest of its output: until
+// the streams end, or until nothing has come for a moment and for a round trip
+// behind it. A background child that still holds the streams is not waited for.
+// It reports whether output may still have been coming when it gave up.
+func (s *session) settle(ctx context.Context) (more bool) {
+	end := time.NewTimer(flowAfterExit)
+	defer end.Stop()
+	for {
+		before := s.seen()
+		select {
+		case <-s.drained:
+			return false
+		case <-end.C:
+			return true
+		case <-ctx.Done():
+			return true
+		case <-time.After(quietAfterExit):
+		}
+		select {
+		case <-s.drained:
+			return false
+		case <-end.C:
+			return true
+		case <-ctx.Done():
+			return true
+		case <-s.answered():
+			if s.seen() == before {
+				return false
+			}
+		}
+	}
+}
+
+// answered is closed when the server has answered a request that is sent now,
+// or cannot any more.
+func (s *session) answered() <-chan struct{} {
+	done := make(chan struct{})
+	s.conn.spawn(func() {
+		defer close(done)
+		_, _, _ = s.conn.client.SendRequest(keepaliveRequest, true, nil)
+	})
+	return done
+}
+
+// signal asks the server to signal the command. OpenSSH does so for ordinary
+// users, and ignores it for root.
+func (s *session) signal(name string) {
+	ch := s.channel.Load()
+	if ch == nil {
+		return
+	}
+	s.conn.spawn(func() {
+		_, _ = (*ch).SendRequest("signal", false, ssh.Marshal(&struct{ Name string }{name}))
+	})
+}
+
+// output is what the command has given so far.
+func (s *session) output(more bool) tool.Output {
+	o := tool.Output{Stdout: s.stdout.stream(more), Stderr: s.stderr.stream(more)}
+	if s.hasExited() {
+		code := s.exit.code
+		o.Signal = s.exit.signal
+		if o.Signal == "" {
+			o.Exit = &code
+		}
+	}
+	return o
+}

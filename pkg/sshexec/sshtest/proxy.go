@@ -1,0 +1,185 @@
+package sshtest
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// TB is what this package needs of a test; [testing.TB] has it.
+type TB interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
+	Cleanup(func())
+}
+
+// Proxy forwards TCP connections to a server. It can stop forwarding without a
+// word, as a network does, cut its connections, and delay what it forwards.
+type Proxy struct {
+	to       netip.AddrPort
+	listener net.Listener
+	delay    time.Duration
+	tasks    sync.WaitGroup
+
+	mu     sync.Mutex
+	thaw   chan struct{} // closed unless frozen
+	conns  map[net.Conn]struct{}
+	closed bool
+	count  int
+}
+
+// StartProxy starts a proxy on loopback that forwards to a server, each way
+// after delay.
+func StartProxy(tb TB, to netip.AddrPort, delay time.Duration) *Proxy {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("listen: %v", err)
+	}
+	p := &Proxy{to: to, listener: l, delay: delay, conns: map[net.Conn]struct{}{}, thaw: make(chan struct{})}
+	close(p.thaw)
+	p.tasks.Go(p.accept)
+	tb.Cleanup(p.close)
+	return p
+}
+
+// Addr is where it listens.
+func (p *Proxy) Addr() netip.AddrPort { return p.listener.Addr().(*net.TCPAddr).AddrPort() }
+
+// Accepted is how many connections it has had.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// Freeze forwards nothing more until Thaw. Connections stay open and new ones
+// are accepted, silently.
+func (p *Proxy) Freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.thaw = make(chan struct{})
+}
+
+// Thaw forwards again, what was held back first.
+func (p *Proxy) Thaw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.melt()
+}
+
+func (p *Proxy) melt() {
+	select {
+	case <-p.thaw:
+	default:
+		close(p.thaw)
+	}
+}
+
+// Cut ends every connection at once; new ones are accepted.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
+func (p *Proxy) close() {
+	p.listener.Close()
+	p.mu.Lock()
+	p.closed = true
+	p.melt()
+	p.mu.Unlock()
+	p.Cut()
+	p.tasks.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		in, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.tasks.Go(func() { p.forward(in) })
+	}
+}
+
+func (p *Proxy) hold(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.conns[c] = struct{}{}
+	}
+	return !p.closed
+}
+
+func (p *Proxy) drop(c net.Conn) {
+	c.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
+
+func (p *Proxy) forward(in net.Conn) {
+	defer p.drop(in)
+	if !p.hold(in) {
+		return
+	}
+	p.mu.Lock()
+	p.count++
+	p.mu.Unlock()
+	out, err := net.Dial("tcp", p.to.String())
+	if err != nil {
+		return
+	}
+	defer p.drop(out)
+	if !p.hold(out) {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { p.copy(out, in) })
+	both.Go(func() { p.copy(in, out) })
+	both.Wait()
+}
+
+// chunk is what was read at a time, due when the delay is over.
+type chunk struct {
+	data []byte
+	due  time.Time
+}
+
+// copy forwards one direction and closes both ends when it ends.
+func (p *Proxy) copy(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	chunks := make(chan chunk, 1024)
+	p.tasks.Go(func() {
+		defer close(chunks)
+		for {
+			buf := make([]byte, 32<<10)
+			n, err := from.Read(buf)
+			if n > 0 {
+				chunks <- chunk{buf[:n], time.Now().Add(p.delay)}
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	for c := range chunks {
+		time.Sleep(time.Until(c.due))
+		p.mu.Lock()
+		thaw := p.thaw
+		p.mu.Unlock()
+		<-thaw
+		if _, err := to.Write(c.data); err != nil {
+			from.Close()
+			for range chunks { // let the reader end
+			}
+			return
+		}
+	}
+}
