@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -225,18 +226,13 @@ func TestConcurrentAppend(t *testing.T) {
 	wg.Wait()
 
 	var all []string
-	for n := 1; ; n++ {
-		text, err := os.ReadFile(rotated(path, n))
+	for _, name := range oldestFirst(path) {
+		text, err := os.ReadFile(name)
 		if err != nil {
-			break
+			t.Fatal(err)
 		}
-		all = append(strings.SplitAfter(string(text), "\n"), all...)
+		all = append(all, strings.SplitAfter(string(text), "\n")...)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all = append(all, strings.SplitAfter(string(text), "\n")...)
 	before, count := "", 0
 	for _, line := range all {
 		if line == "" { // after the last newline of a file
@@ -251,6 +247,18 @@ func TestConcurrentAppend(t *testing.T) {
 	}
 	if want := files * writers * lines; count != want {
 		t.Errorf("%d lines, want %d", count, want)
+	}
+}
+
+// oldestFirst lists the files of a journal.
+func oldestFirst(path string) []string {
+	files := []string{path}
+	for n := 1; ; n++ {
+		if _, err := os.Stat(rotated(path, n)); err != nil {
+			slices.Reverse(files)
+			return files
+		}
+		files = append(files, rotated(path, n))
 	}
 }
 
