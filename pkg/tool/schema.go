@@ -68,12 +68,20 @@ type field struct {
 
 func fieldsOf(t reflect.Type) []field {
 	var fields []field
-	for _, sf := range reflect.VisibleFields(t) {
+	for i := range t.NumField() {
+		sf := t.Field(i)
 		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
-		if sf.Anonymous || !sf.IsExported() || name == "" || name == "-" {
-			continue
+		switch {
+		case sf.Anonymous && name == "" && sf.Type.Kind() == reflect.Struct:
+			// Not reflect.VisibleFields: an embedded Status hides its own
+			// field Status from that, but not from encoding/json.
+			for _, f := range fieldsOf(sf.Type) {
+				f.index = append([]int{i}, f.index...)
+				fields = append(fields, f)
+			}
+		case sf.IsExported() && name != "" && name != "-":
+			fields = append(fields, readTags(sf, name))
 		}
-		fields = append(fields, readTags(sf, name))
 	}
 	return fields
 }

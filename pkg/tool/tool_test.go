@@ -2,6 +2,7 @@ package tool
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -169,5 +170,30 @@ func TestDigestBindsHostAddressAndSteps(t *testing.T) {
 		if digest == base {
 			t.Errorf("another %s has the same digest", name)
 		}
+	}
+}
+
+// Clients check a result against the schema, so what marshals must be in it.
+func TestSchemaHoldsWhatMarshals(t *testing.T) {
+	type result struct {
+		Status
+		Alias string `json:"alias"`
+	}
+	b, err := json.Marshal(result{Status: Status{Status: StatusOK, DecisionID: "x", Reasons: []Reason{{}}, Error: &Problem{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	schema := Schema(reflect.TypeFor[result]())
+	for key := range got {
+		if _, ok := schema["properties"].(map[string]any)[key]; !ok {
+			t.Errorf("%q is not in the schema", key)
+		}
+	}
+	if diff := cmp.Diff([]string{"status"}, schema["required"]); diff != "" {
+		t.Error(diff)
 	}
 }
