@@ -1,0 +1,246 @@
+package tool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/pkg/shell"
+)
+
+// short writes ops as a test reads them: action and what is not empty of it.
+func short(ops []Op) string {
+	var list []string
+	for _, o := range ops {
+		s := string(o.Action)
+		for _, f := range []struct{ name, value string }{
+			{"", o.Path},
+			{"unit=", o.Unit},
+			{"source=", o.Source},
+			{"op=", o.Operation},
+			{"manager=", o.Manager},
+			{"names=", strings.Join(o.Names, ",")},
+			{"runtime=", o.Runtime},
+			{"argv=", strings.Join(o.Argv, ",")},
+			{"engine=", o.Engine},
+			{"facet=", o.Facet},
+			{"to=", o.Address},
+		} {
+			if f.value != "" {
+				s += " " + f.name + f.value
+			}
+		}
+		list = append(list, s)
+	}
+	return strings.Join(list, "; ")
+}
+
+func TestDerive(t *testing.T) {
+	tests := []struct{ line, want string }{
+		{"frobnicate /etc/passwd -x", ""},
+		{"true", ""},
+
+		// redirections
+		{"echo a > /tmp/x", "file.write /tmp/x"},
+		{"echo a >> /tmp/../etc/x", "file.write /etc/x"},
+		{"frob < in", "file.read in"},
+		{"frob <> both", "file.read both; file.write both"},
+		{"echo a 2>/dev/null >/dev/null 2>&1 <&-", ""},
+		{"echo a > $x", "file.write"},
+		{"echo a >& /tmp/x", "file.write /tmp/x"},
+		{"{ a; } > /tmp/x < /tmp/y", "file.write /tmp/x; file.read /tmp/y"},
+		{"echo $(cat /etc/shadow)", "file.read /etc/shadow"},
+
+		// files read
+		{"cat /var/log/a /var/log//b -n -", "file.read /var/log/a; file.read /var/log/b"},
+		{"sudo -n cat /etc/shadow", "file.read /etc/shadow"},
+		{"sh -c 'cat /etc/shadow'", "file.read /etc/shadow"},
+		{"head -n 5 -c3 --lines 4 a", "file.read a"},
+		{"tail -5 -qn 3 a b", "file.read a; file.read b"},
+		{"grep -r x /srv", "file.read /srv"},
+		{"grep -e x -A 3 a", "file.read a"},
+		{"grep -f pats a", "file.read pats; file.read a"},
+		{"grep --regexp=x a b", "file.read a; file.read b"},
+		{"awk '{print $1}' a", "file.read a"},
+		{"awk -F : -f prog a", "file.read prog; file.read a"},
+		{"sed -n 5p a", "file.read a"},
+		{"sort -k 2 -o out in", "file.write out; file.read in"},
+		{"sort --output=out in", "file.write out; file.read in"},
+		{"uniq in out", "file.read in; file.write out"},
+		{"uniq -f 1 in", "file.read in"},
+		{"cat /var/log/*.log", "file.read /var/log/*.log"},
+		{"cat -- -n", "file.read -n"},
+		{"wc --files0-from=list", "file.read list"},
+
+		// directories
+		{"ls", "file.list ."},
+		{"ls -la /etc", "file.list /etc"},
+		{"du -d 1 -sh /srv", "file.list /srv"},
+		{"find /var/log /srv -name x -delete", "file.write /var/log; file.write /srv"},
+		{"find -L /srv -type f -fprint out", "file.write out; file.list /srv"},
+		{"find -name x", "file.list ."},
+
+		// files written
+		{"cp -a a b /dst", "file.read a; file.read b; file.write /dst"},
+		{"cp -t /dst a b", "file.write /dst; file.read a; file.read b"},
+		{"mv a b", "file.write a; file.write b"},
+		{"tee -a x y", "file.write x; file.write y"},
+		{"rm -rf /", "file.write /"},
+		{"touch -r ref x", "file.read ref; file.write x"},
+		{"install -m 755 a /usr/bin/a", "file.read a; file.write /usr/bin/a"},
+		{"ln -s /etc/passwd", "file.read /etc/passwd; file.write ."},
+		{"ln -s a b", "file.read a; file.write b"},
+		{"dd if=/dev/sda of=/tmp/x bs=1M", "file.read /dev/sda; file.write /tmp/x"},
+		{"sed -i s/a/b/ f", "file.write f"},
+		{"sed -i.bak -e s/a/b/ f g", "file.write f; file.write g"},
+		{"sed --in-place=.bak s/a/b/ f", "file.write f"},
+		{"chmod -R 755 /srv", "file.write /srv"},
+		{"chmod -x /srv/a", "file.write /srv/a"},
+		{"chown root: a b", "file.write a; file.write b"},
+		{"scp web:/etc/passwd /tmp/x", "file.write /tmp/x"},
+		{"tar -czf /tmp/a.tgz /etc", "file.read /etc; file.write /tmp/a.tgz"},
+		{"tar xf a.tar -C /srv", "file.write /srv; file.read a.tar"},
+		{"tar tf a.tar", "file.read a.tar"},
+
+		// services
+		{"systemctl", "service.list"},
+		{"systemctl --failed", "service.list"},
+		{"systemctl status nginx app", "service.list unit=nginx; service.list unit=app"},
+		{"systemctl -t service list-units", "service.list"},
+		{"sudo -n systemctl restart app", "service.control unit=app op=restart"},
+		{"systemctl daemon-reload", "service.control op=daemon-reload"},
+		{"systemctl frobnicate app", "service.control unit=app op=frobnicate"},
+		{"service nginx reload", "service.control unit=nginx op=reload"},
+		{"service nginx status", "service.list unit=nginx"},
+
+		// logs
+		{"journalctl -u app --unit=web -n 5", "log.read unit=app source=journal; log.read unit=web source=journal"},
+		{"journalctl --no-pager -n 5", "log.read source=journal"},
+		{"journalctl --vacuum-time=1s", "file.write /var/log/journal"},
+		{"journalctl -u app --cursor-file=/tmp/c", "log.read unit=app source=journal; file.write /tmp/c"},
+		{"dmesg -T", "log.read source=kernel"},
+
+		// packages
+		{"apt-get -y install nginx curl", "package.write op=install manager=apt names=nginx,curl"},
+		{"apt list --installed", "package.read op=list manager=apt"},
+		{"apt-get -o Dpkg::x=y update", "package.write op=update manager=apt"},
+		{"apt-cache policy nginx", "package.read op=policy manager=apt names=nginx"},
+		{"dpkg -l nginx", "package.read manager=dpkg names=nginx"},
+		{"dpkg -i a.deb", "package.write op=i manager=dpkg names=a.deb"},
+		{"dpkg --purge a", "package.write op=purge manager=dpkg names=a"},
+		{"rpm -qi bash", "package.read op=q manager=rpm names=bash"},
+		{"rpm -Uvh a.rpm", "package.write op=U manager=rpm names=a.rpm"},
+		{"yum remove x", "package.write op=remove manager=yum names=x"},
+		{"dnf -y --repo r search x", "package.read op=search manager=dnf names=x"},
+		{"apk add x", "package.write op=add manager=apk names=x"},
+		{"zypper in x", "package.write op=in manager=zypper names=x"},
+
+		// containers
+		{"docker ps -a", "container.list op=ps runtime=docker"},
+		{"docker -H tcp://x images", "container.list op=images runtime=docker"},
+		{"docker logs --tail 5 web", "container.read op=logs names=web runtime=docker"},
+		{"docker logs -ft web", "container.read op=logs names=web runtime=docker"},
+		{"docker stop -t 5 web", "container.control op=stop names=web runtime=docker"},
+		{"docker stop web db", "container.control op=stop names=web,db runtime=docker"},
+		{"podman container rm -f web", "container.control op=container rm names=web runtime=podman"},
+		{"docker exec -it -u root web ls -la /", "container.run op=exec names=web runtime=docker argv=ls,-la,/"},
+		{"docker run --rm -v /:/host alpine cat /host/etc/shadow", "container.run op=run names=alpine runtime=docker argv=cat,/host/etc/shadow"},
+		{"docker compose -f x.yml up -d", "container.control op=compose up runtime=docker"},
+		{"docker compose exec web sh", "container.run op=compose exec names=web runtime=docker argv=sh"},
+		{"docker cp web:/etc/passwd /tmp/p", "file.write /tmp/p; container.control op=cp names=web:/etc/passwd,/tmp/p runtime=docker"},
+		{"docker frobnicate x", "container.control op=frobnicate names=x runtime=docker"},
+		{"docker --version", "container.read runtime=docker"},
+
+		// databases
+		{"psql -c 'select 1'", "db.run engine=postgres"},
+		{"psql -f q.sql -o out", "file.read q.sql; file.write out; db.run engine=postgres"},
+		{"mysql -e 'show tables'", "db.run engine=mysql"},
+		{"mariadb x", "db.run engine=mariadb"},
+		{"redis-cli flushall", "db.run engine=redis"},
+		{"mongosh x", "db.run engine=mongodb"},
+		{"sqlite3 /srv/a.db .dump", "file.write /srv/a.db; db.run engine=sqlite"},
+
+		// network
+		{"ping -c 3 10.0.0.1", "net.probe to=10.0.0.1"},
+		{"curl -sS -m 5 http://user@localhost:8080/x", "net.probe to=localhost"},
+		{"curl localhost:8080/x -o /tmp/x", "file.write /tmp/x; net.probe to=localhost"},
+		{"curl -d @/etc/shadow 'https://[::1]/'", "file.read /etc/shadow; net.probe to=::1"},
+		{"curl -O http://x/y", "file.write .; net.probe to=x"},
+		{"wget http://x/y", "file.write .; net.probe to=x"},
+		{"wget -qO- http://x/y", "file.write .; net.probe to=x"},
+		{"nc -w 3 10.0.0.1 22", "net.probe to=10.0.0.1"},
+		{"dig @8.8.8.8 example.org", "net.probe to=8.8.8.8"},
+		{"dig example.org MX", "net.probe to=example.org"},
+		{"nc -l", "net.probe"},
+
+		{"tcpdump -i eth0 -w /tmp/x.pcap port 80", "file.write /tmp/x.pcap; capture.run"},
+		{"tshark -r x.pcap", "file.read x.pcap; capture.run"},
+
+		{"uptime", "host.read facet=load"},
+		{"df -h /", "host.read facet=disk"},
+		{"free -m", "host.read facet=memory"},
+		{"ps aux | grep nginx", "host.read facet=process"},
+		{"uname -a", "host.read facet=os"},
+		{"ss -tlnp", "host.read facet=socket"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.line, func(t *testing.T) {
+			ops := Derive(shell.Parse(tt.line))
+			if diff := cmp.Diff(tt.want, short(ops)); diff != "" {
+				t.Errorf("Derive(%q) (-want +got)\n%s", tt.line, diff)
+			}
+			for _, o := range ops {
+				if !o.Derived || o.Effect == "" || o.Effect != o.Action.Effect() {
+					t.Errorf("%+v is not marked as derived, or its effect is wrong", o)
+				}
+				if strings.HasPrefix(string(o.Action), "file.") != (o.Place == "host") {
+					t.Errorf("%+v has the wrong place", o)
+				}
+			}
+		})
+	}
+}
+
+func TestDeriveCall(t *testing.T) {
+	var calls []string
+	for _, o := range Derive(shell.Parse("true; cat a | tee b >c; { x; } >d")) {
+		calls = append(calls, fmt.Sprintf("%s %d", o.Path, o.Call))
+	}
+	want := []string{"a 1", "c 2", "b 2", "d -1"}
+	if !slices.Equal(calls, want) {
+		t.Errorf("calls %q, want %q", calls, want)
+	}
+}
+
+// Every action that a table names must have an effect.
+func TestProgramsActions(t *testing.T) {
+	for name, p := range programs {
+		actions := []Action{p.action, p.last, p.others}
+		for _, a := range p.verbs {
+			actions = append(actions, a)
+		}
+		for _, a := range actions {
+			if a != "" && a.Effect() == "" {
+				t.Errorf("%s: %s has no effect", name, a)
+			}
+		}
+	}
+}
+
+func TestDeriveAllocatesNothing(t *testing.T) {
+	doc := shell.Parse("frobnicate -a /etc/passwd | something-else 2>/dev/null")
+	if n := testing.AllocsPerRun(100, func() { Derive(doc) }); n != 0 {
+		t.Errorf("%v allocations for programs that are not known", n)
+	}
+}
+
+func BenchmarkDerive(b *testing.B) {
+	doc := shell.Parse("journalctl -u app --no-pager -n 500 2>/dev/null | grep -c ERROR | head -n 5")
+	b.ReportAllocs()
+	for b.Loop() {
+		Derive(doc)
+	}
+}
