@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 //
 //	uptime       runs
 //	uptime; id   is refused, as whatever holds a semicolon
-//	sleep N      runs until it is stopped, or for N seconds
+//	sleep N      shows a sign of progress and runs until it is stopped, or for N seconds
 //	tick N       shows N signs of progress, without a pause, and ends
 //	panic        panics
 type site struct {
@@ -158,6 +158,9 @@ func (g *site) run(ctx context.Context, command string, progress func(tool.Progr
 			}
 		}
 	case "sleep":
+		if progress != nil {
+			progress(tool.Progress{Phase: "running"})
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Duration(n) * time.Second):

@@ -1,0 +1,263 @@
+// The official Go SDK's client, put through the same checks as the JavaScript
+// clients beside it, with the same options. See ../README.md.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+type options struct {
+	era, url, token, alias, allow, deny, slow string
+	command                                   []string
+}
+
+// client is a connected session and what it was told.
+type client struct {
+	*mcp.ClientSession
+	options
+	progress chan *mcp.ProgressNotificationParams
+}
+
+type check struct {
+	name string
+	run  func(context.Context, *client) error
+}
+
+var checks = []check{
+	{"negotiate", negotiate},
+	{"list", list},
+	{"plan", plan},
+	{"run", run},
+	{"refusal", refusal},
+	{"argument", argument},
+	{"unknown", unknown},
+	{"cancel", cancel},
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.era, "era", "2026-07-28", "")
+	flag.StringVar(&o.url, "url", "", "")
+	flag.StringVar(&o.token, "token", "", "")
+	flag.StringVar(&o.alias, "alias", "web1", "")
+	flag.StringVar(&o.allow, "allow", "uptime", "")
+	flag.StringVar(&o.deny, "deny", "uptime; id", "")
+	flag.StringVar(&o.slow, "slow", "sleep 60", "")
+	flag.Parse()
+	o.command = flag.Args()
+
+	summary := map[string]any{"client": "go-sdk", "version": "1.8.0", "era": o.era, "transport": "stdio"}
+	if o.url != "" {
+		summary["transport"] = "http"
+	}
+	results, err := try(o)
+	summary["checks"] = results
+	if err != nil {
+		summary["problem"] = err.Error()
+	}
+	ok := err == nil
+	for _, r := range results {
+		ok = ok && r == "ok"
+	}
+	summary["ok"] = ok
+	out, _ := json.MarshalIndent(summary, "", "  ")
+	fmt.Println(string(out))
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+func try(o options) (map[string]string, error) {
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	transport, err := o.transport()
+	if err != nil {
+		return nil, err
+	}
+	c := &client{options: o, progress: make(chan *mcp.ProgressNotificationParams, 100)}
+	sdk := mcp.NewClient(&mcp.Implementation{Name: "go-sdk", Version: "1.8.0"}, &mcp.ClientOptions{
+		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
+			c.progress <- r.Params
+		},
+	})
+	if c.ClientSession, err = sdk.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: o.era}); err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	results := map[string]string{}
+	for _, check := range checks {
+		results[check.name] = "ok"
+		if err := check.run(ctx, c); err != nil {
+			results[check.name] = err.Error()
+		}
+	}
+	return results, c.Close()
+}
+
+func (o options) transport() (mcp.Transport, error) {
+	switch {
+	case (o.url == "") == (len(o.command) == 0):
+		return nil, errors.New("give either -url or a command")
+	case o.url == "":
+		cmd := exec.Command(o.command[0], o.command[1:]...)
+		cmd.Stderr = os.Stderr
+		return &mcp.CommandTransport{Command: cmd}, nil
+	}
+	return &mcp.StreamableClientTransport{Endpoint: o.url, HTTPClient: &http.Client{Transport: bearer(o.token)}}, nil
+}
+
+// bearer adds a token to every request, if there is one.
+type bearer string
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+string(b))
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func (c *client) call(ctx context.Context, name string, args map[string]any) (*mcp.CallToolResult, error) {
+	params := &mcp.CallToolParams{Name: name, Arguments: args}
+	params.SetProgressToken(name)
+	return c.CallTool(ctx, params)
+}
+
+func textOf(r *mcp.CallToolResult) string {
+	var b strings.Builder
+	for _, part := range r.Content {
+		if t, ok := part.(*mcp.TextContent); ok {
+			b.WriteString(t.Text)
+		}
+	}
+	return b.String()
+}
+
+func field(r *mcp.CallToolResult, name string) any {
+	object, _ := r.StructuredContent.(map[string]any)
+	return object[name]
+}
+
+func negotiate(_ context.Context, c *client) error {
+	if got := c.InitializeResult().ProtocolVersion; got != c.era {
+		return fmt.Errorf("negotiated %s", got)
+	}
+	return nil
+}
+
+func list(ctx context.Context, c *client) error {
+	r, err := c.ListTools(ctx, nil)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, t := range r.Tools {
+		names = append(names, t.Name)
+		if t.Description == "" || t.InputSchema == nil || t.OutputSchema == nil || t.Annotations == nil ||
+			t.Annotations.DestructiveHint == nil || t.Annotations.OpenWorldHint == nil {
+			return fmt.Errorf("%s is not described", t.Name)
+		}
+	}
+	for _, name := range []string{"ssh_list_hosts", "ssh_plan", "ssh_run"} {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("no %s among %v", name, names)
+		}
+	}
+	if !slices.IsSorted(names) {
+		return fmt.Errorf("the list is not sorted: %v", names)
+	}
+	return nil
+}
+
+func plan(ctx context.Context, c *client) error {
+	for command, want := range map[string]bool{c.allow: true, c.deny: false} {
+		r, err := c.call(ctx, "ssh_plan", map[string]any{"alias": c.alias, "command": command})
+		if err != nil {
+			return err
+		}
+		if got, _ := field(r, "allowed").(bool); got != want {
+			return fmt.Errorf("%q is planned as %v: %s", command, r.StructuredContent, textOf(r))
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, c *client) error {
+	r, err := c.call(ctx, "ssh_run", map[string]any{"alias": c.alias, "command": c.allow})
+	if err != nil {
+		return err
+	}
+	if r.IsError || field(r, "status") != "ok" || textOf(r) == "" {
+		return fmt.Errorf("an allowed command did not run: %v: %s", r.StructuredContent, textOf(r))
+	}
+	return nil
+}
+
+func refusal(ctx context.Context, c *client) error {
+	r, err := c.call(ctx, "ssh_run", map[string]any{"alias": c.alias, "command": c.deny})
+	if err != nil {
+		return err
+	}
+	if !r.IsError || field(r, "status") != "denied" || textOf(r) == "" {
+		return fmt.Errorf("a forbidden command is not refused: %v: %s", r.StructuredContent, textOf(r))
+	}
+	return nil
+}
+
+func argument(ctx context.Context, c *client) error {
+	r, err := c.call(ctx, "ssh_run", map[string]any{"alias": c.alias, "Command": c.allow})
+	if err != nil {
+		return err
+	}
+	if !r.IsError || !strings.Contains(strings.ToLower(textOf(r)), "command") {
+		return fmt.Errorf("a wrong argument is not named: %s", textOf(r))
+	}
+	return nil
+}
+
+func unknown(ctx context.Context, c *client) error {
+	_, err := c.call(ctx, "ssh_rum", nil)
+	if err == nil || !strings.Contains(err.Error(), "ssh_rum") || !strings.Contains(err.Error(), "ssh_run") {
+		return fmt.Errorf("an unknown tool is not answered with close names: %v", err)
+	}
+	return nil
+}
+
+// cancel wants one call to show progress and cancels it then; the session must
+// be usable afterwards.
+func cancel(ctx context.Context, c *client) error {
+	for len(c.progress) > 0 {
+		<-c.progress
+	}
+	brief, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.call(brief, "ssh_run", map[string]any{"alias": c.alias, "command": c.slow})
+		ended <- err
+	}()
+	select {
+	case <-c.progress:
+	case err := <-ended:
+		return fmt.Errorf("ended without progress: %v", err)
+	case <-time.After(20 * time.Second):
+		return errors.New("no progress")
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("the cancelled call ended with %v", err)
+	}
+	_, err := c.call(ctx, "ssh_plan", map[string]any{"alias": c.alias, "command": c.allow})
+	return err
+}
