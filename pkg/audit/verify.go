@@ -145,8 +145,10 @@ func (v *verifier) check(r *lineReader) error {
 	case s.Seq > v.before.seq+1:
 		return v.gap(r, s)
 	case s.Prev != v.before.chain:
-		return &Fault{File: v.at.File, Line: v.at.Line, Kind: Changed,
-			Detail: "its chain hash was made anew: the next line follows another"}
+		return &Fault{
+			File: v.at.File, Line: v.at.Line, Kind: Changed,
+			Detail: "its chain hash was made anew: the next line follows another",
+		}
 	}
 	v.take(s, r)
 	return nil
