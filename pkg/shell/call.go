@@ -44,8 +44,12 @@ func (b *builder) call(c *syntax.CallExpr, s *syntax.Stmt, p place) {
 	b.render(words)
 	b.redirects(&cmd, s.Redirs, len(c.Assigns)+len(words) > 0, p)
 	b.doc.Commands[id] = cmd
-	if len(inner.Commands) > 0 {
+	switch {
+	case len(inner.Commands) > 0:
 		b.adopt(id, inner)
+	case u.script != nil: // not looked through after all
+		last := &b.doc.Commands[id].Wrappers
+		*last = (*last)[:len(*last)-1]
 	}
 }
 
@@ -198,9 +202,9 @@ func (b *builder) script(w *word) Document {
 func (b *builder) adopt(id int, inner Document) {
 	outer := b.doc.Commands[id]
 	for _, c := range inner.Commands {
-		c.Wrappers = slices.Concat(outer.Wrappers, c.Wrappers)
-		c.Assigns = slices.Concat(outer.Assigns, c.Assigns)
-		c.Redirects = slices.Concat(outer.Redirects, c.Redirects)
+		c.Wrappers = append(slices.Clip(outer.Wrappers), c.Wrappers...)
+		c.Assigns = append(slices.Clip(outer.Assigns), c.Assigns...)
+		c.Redirects = append(slices.Clip(outer.Redirects), c.Redirects...)
 		c.Scope = slices.Concat(outer.Scope, []string{"shell"}, c.Scope)
 		if c.User == "" {
 			c.User = outer.User

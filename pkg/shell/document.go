@@ -1,3 +1,28 @@
+// Package shell quotes argument vectors and turns command lines into facts.
+//
+// A line that an agent submits is never compared as text and never sent as it
+// is. [Parse] makes a [Document] of it: every call with its words after quote
+// removal, the wrappers before it, its redirections, and the constructs of the
+// shell language that the line uses. Policy judges the document. What is sent
+// is its Canonical: the line rendered again from the judged words, each of them
+// quoted, so that a parser's mistake, an alias or the account's login shell
+// cannot make it mean something else.
+//
+// A line has a canonical form when every word is literal, or a pattern such as
+// /var/log/*.log. It is built of calls, | && || ; & ! subshells, groups and if.
+// Every other line has an [Error] in its place, which names the culprit and
+// what to write instead:
+//
+//   - what expands at run time ($HOME, $(...), a loop, a here-document);
+//   - what bash and a POSIX shell read differently, or what the parser is known
+//     to read otherwise than shells do;
+//   - programs that run what the line does not show (xargs, eval, find -exec).
+//     sudo, timeout, env and a few more are looked through instead, by a strict
+//     table of their options, and sh -c '...' is parsed in turn;
+//   - text that is not plain, too long or too deep.
+//
+// What it cannot know: which program a name stands for on the host, where a
+// symbolic link leads, what a permitted program does with its words.
 package shell
 
 // Certainty says how much of a command line is known before a shell reads it.

@@ -46,10 +46,10 @@ func gate(text string) *Error {
 		if opens(text, i) {
 			openings++
 		}
+		if openings > maxOpenings {
+			return refuse(TooComplex, "the text has more than %d opening tokens (parentheses, braces, brackets, backquotes, if and the like); split it into several calls", maxOpenings)
+		}
 		i++
-	}
-	if openings > maxOpenings {
-		return refuse(TooComplex, "the text has %d opening tokens (parentheses, braces, brackets, backquotes, if and the like) and %d are the limit; split it into several calls", openings, maxOpenings)
 	}
 	return nil
 }

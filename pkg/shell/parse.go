@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"mvdan.cc/sh/v3/syntax"
 )
@@ -46,8 +47,11 @@ func refused(text string, err *Error) Document {
 }
 
 func newDocument(text string) Document {
+	if !utf8.ValidString(text) {
+		text = ""
+	}
 	return Document{
-		Text: strings.ToValidUTF8(text, ""), Shape: ShapeCompound, Features: []Feature{},
+		Text: text, Shape: ShapeCompound, Features: []Feature{},
 		Commands: []Command{}, Writes: []Redirect{}, Reads: []Redirect{},
 	}
 }
