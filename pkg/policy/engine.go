@@ -41,7 +41,7 @@ import (
 
 // DefaultTimeout is how long one decision may take. It also bounds how long a
 // decision can hold up the activation of a bundle.
-const DefaultTimeout = 50 * time.Millisecond
+const DefaultTimeout = 250 * time.Millisecond
 
 // Options are what an engine is made of. The zero value is the shipped bundle
 // with an empty site, which refuses every host, and no decision log.
@@ -186,7 +186,7 @@ func (e *Engine) activate(ctx context.Context, bundles map[string]*bundle.Bundle
 // store's lock, so no decision sees the new data with the old policy.
 func (e *Engine) committed(txn storage.Transaction) {
 	r, err := newRevision(context.Background(), e.manager.GetCompiler(), e.store, txn)
-	if err != nil {
+	if err != nil && !storage.IsNotFound(err) { // OPA's own start activates nothing
 		e.logger.Error("policy not usable; every call is refused", "err", err)
 	}
 	e.active.Store(r)

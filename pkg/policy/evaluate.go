@@ -29,7 +29,8 @@ type revision struct {
 	decide  rego.PreparedEvalQuery
 	mask    *rego.PreparedEvalQuery // nil: no bundle masks records
 	drop    *rego.PreparedEvalQuery // nil: no bundle drops records
-	bundles map[string]string       // name -> revision
+	data    baseData
+	bundles map[string]string // name -> revision
 }
 
 func newRevision(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*revision, error) {
@@ -43,6 +44,9 @@ func newRevision(ctx context.Context, c *ast.Compiler, store storage.Store, txn 
 		return nil, err
 	}
 	if r.drop, err = prepareIfDefined(ctx, dropRule, c, store, txn); err != nil {
+		return nil, err
+	}
+	if r.data, err = readBaseData(ctx, store, txn); err != nil {
 		return nil, err
 	}
 	r.bundles, err = revisionsIn(ctx, store, txn)
@@ -87,6 +91,7 @@ func revisionsIn(ctx context.Context, store storage.Store, txn storage.Transacti
 // evaluation is one question to a prepared query.
 type evaluation struct {
 	query   *rego.PreparedEvalQuery
+	data    baseData
 	txn     storage.Transaction
 	input   ast.Value
 	now     time.Time // what policies see as the time
@@ -113,7 +118,7 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 	rs, err := v.query.Eval(ctx,
 		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
 		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalInterQueryBuiltinValueCache(v.values),
+		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(newRuleCache()), rego.EvalBaseCache(v.data),
 	)
 	switch {
 	case err != nil:
@@ -140,7 +145,7 @@ func evalError(ctx context.Context, err error) error {
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
 	rec.value = rec.input.Value()
 	v := evaluation{
-		query: &r.decide, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
+		query: &r.decide, data: r.data, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
 	}
 	asked := time.Now()
 	term, err := v.run(ctx)

@@ -165,7 +165,7 @@ func answers(o *bundle.ActivateOpts) error {
 
 func answersOne(o *bundle.ActivateOpts, r *revision, in Input) error {
 	rec := record{id: "canary", input: in, value: in.Value(), bundles: r.bundles}
-	v := evaluation{query: &r.decide, txn: o.Txn, input: rec.value, now: canaryTime, timeout: canaryTimeout}
+	v := evaluation{query: &r.decide, data: r.data, txn: o.Txn, input: rec.value, now: canaryTime, timeout: canaryTimeout}
 	term, err := v.run(o.Ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", entryPoint, err)

@@ -162,7 +162,7 @@ func (e *Engine) recordLine(ctx context.Context, r *revision, txn storage.Transa
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	v := evaluation{txn: txn, input: input, now: rec.began, timeout: e.timeout, values: e.values}
+	v := evaluation{data: r.data, txn: txn, input: input, now: rec.began, timeout: e.timeout, values: e.values}
 	if drop, err := dropped(ctx, r, v); err != nil {
 		return nil, fmt.Errorf("%s: %w", dropRule, err)
 	} else if drop {

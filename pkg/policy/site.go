@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/util"
 )
 
 // SiteVersion is the version of the site document.
@@ -104,7 +105,7 @@ func siteBundle(site any) (*bundle.Bundle, error) {
 		return nil, fmt.Errorf("site: %w", err)
 	}
 	var data any
-	if err := json.Unmarshal(text, &data); err != nil {
+	if err := util.UnmarshalJSON(text, &data); err != nil { // keeps whole numbers whole
 		return nil, fmt.Errorf("site: %w", err)
 	}
 	digest := sha256.Sum256(text)
@@ -226,8 +227,17 @@ func (n SiteNetworks) validate() error {
 	return nil
 }
 
+// parseNetwork reads a network, or an address as the network of it alone.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
 func checkNetwork(family, length, prefix, network string) error {
-	p, err := netip.ParsePrefix(network)
+	p, err := parseNetwork(network)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,13 @@ func optionalList[T any](fields []pair, name string, items []T, value func(T) *a
 	return append(fields, field(name, array(items, value)))
 }
 
-func str(s string) *ast.Term { return ast.InternedTerm(s) }
+// str is a string's term, a shared one for the words that inputs are full of.
+func str(s string) *ast.Term {
+	if t, ok := common[s]; ok {
+		return t
+	}
+	return ast.StringTerm(s)
+}
 
 func num[T int | int64](n T) *ast.Term { return ast.InternedTerm(int64(n)) }
 
@@ -43,6 +49,9 @@ func flag(b bool) *ast.Term { return ast.InternedTerm(b) }
 func object(fields ...pair) *ast.Term { return ast.NewTerm(ast.NewObject(fields...)) }
 
 func array[T any](items []T, value func(T) *ast.Term) *ast.Term {
+	if len(items) == 0 {
+		return ast.InternedEmptyArray
+	}
 	terms := make([]*ast.Term, len(items))
 	for i, item := range items {
 		terms[i] = value(item)
@@ -228,6 +237,17 @@ var keys = terms(
 	"text", "certainty", "shape", "features", "canonical", "commands", "writes", "reads", "error", "code", "message",
 	"program", "dir", "static", "words", "args", "wrappers", "assigns", "stdin", "redirects",
 	"kinds", "letters", "tails", "number", "value", "pattern", "clean", "under", "op", "fd",
+)
+
+// common are the terms of values that are the same in most inputs.
+var common = terms(
+	"", "/", "/usr/bin/", "/bin/", "/dev/null",
+	"observe", "change", "execute", "link", "shell.run", "gateway.list", "gateway.read", "gateway.control",
+	"local", "token", "stdio", "http", "inventory", "gateway", "posix", "key", "agent",
+	"global", "private", "loopback",
+	"static", "pattern", "dynamic", "opaque", "simple", "pipeline", "list",
+	"pipe", "and", "or", "sequence", "redirect_null", "redirect_dup", "glob",
+	"operand", "letters", "long", "end", "inherit", "write", "dup", "ssh_run", "fleet",
 )
 
 func terms(names ...string) map[string]*ast.Term {

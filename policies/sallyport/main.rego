@@ -1,15 +1,75 @@
+# METADATA
+# title: Sallyport's policy
+# description: |
+#   Host, network, command and limit each have to say yes to every op of a call,
+#   and nobody may object. README.md walks through it.
 package sallyport
 
-default decision := {
+import data.sallyport.command
+import data.sallyport.host
+import data.sallyport.lib.reason
+import data.sallyport.limit
+import data.sallyport.network
+
+# METADATA
+# title: The decision
+# description: |
+#   What a call may do and under which limits, or why it may not. Reasons are
+#   looked for only when there is something to explain.
+# entrypoint: true
+decision := {
+	"allow": true,
+	"reasons": [],
+	"limits": limit.limits,
+	"redact": {pattern | some pattern in data.custom[_].redact},
+	"record": "full",
+	"approval": null,
+} if {
+	permit
+} else := {
 	"allow": false,
-	"reasons": [{
-		"code": "undecided",
-		"title": "No rule permits this",
-		"remedy": "ask the operator for a grant in policy.yml",
-		"detail": "",
-	}],
+	"reasons": sort(reasons),
 	"limits": {"seconds": 0, "output_bytes": 0, "concurrent": 0},
 	"redact": [],
 	"record": "full",
 	"approval": null,
 }
+
+permit if {
+	input.version == 1
+	host.permit
+	network.permit
+	limit.permit
+	command.permit
+	not objection
+}
+
+objection if some _ in command.deny
+
+objection if some _ in data.custom[_].deny
+
+reasons := explained if {
+	count(explained) > 0
+} else := unexplained
+
+explained := ((((host.reasons | network.reasons) | limit.reasons) | command.reasons) | command.deny) | objections
+
+# METADATA
+# title: A policy of this site forbids it
+# description: |
+#   A package below custom may say why in its own words. A field that it leaves
+#   out is filled in from here.
+# custom:
+#   code: custom_denied
+#   remedy: ask the team that owns the policy
+objections contains reason.said(rego.metadata.rule(), name, word) if {
+	some name
+	some word in data.custom[name].deny
+}
+
+# METADATA
+# title: No rule permits it
+# custom:
+#   code: not_permitted
+#   remedy: ask the operator for a grant in policy.yml
+unexplained contains reason.of(rego.metadata.rule(), "every part found fault with nothing, and yet not all said yes")

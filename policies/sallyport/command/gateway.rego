@@ -1,0 +1,33 @@
+package sallyport.command
+
+import data.sallyport.lib.reason
+
+# Everybody may ask which hosts there are and whether the gateway lives.
+permits(op) if op.action in {"gateway.list", "gateway.read"}
+
+permits(op) if {
+	op.action == "gateway.control"
+	op.operation == "reload"
+	reloader
+}
+
+reloader if {
+	data.site.gateway.reload.local
+	input.subject.auth == "local"
+}
+
+reloader if data.site.gateway.reload.subjects[input.subject.id]
+
+reloader if data.site.gateway.reload.groups[input.subject.groups[_]]
+
+# METADATA
+# title: The caller may not control the gateway
+# custom:
+#   code: gateway_control_not_granted
+#   remedy: ask the operator to do it, or for gateway.reload in policy.yml
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some op in input.ops
+	op.action == "gateway.control"
+	not permits(op)
+	detail := sprintf("%s by %s", [op.operation, input.subject.id])
+}

@@ -1,0 +1,123 @@
+# METADATA
+# title: Who may use which host
+# description: |
+#   A host has to be in the inventory, of a kind whose shell is known, and some
+#   rule of policy.yml has to grant the caller a profile on it; the same goes for
+#   each jump host on the way. Which commands a profile permits is not asked here.
+package sallyport.host
+
+import data.sallyport.lib.reason
+
+permit if {
+	input.host.source == "inventory"
+	input.host.kind == "posix"
+	some _ in granted
+	[hop | some hop in input.host.via; not holds(hop)] == []
+	[op | some op in input.ops; asks_gateway(op)] == []
+}
+
+permit if {
+	input.host.source == "gateway"
+	[op | some op in input.ops; not asks_gateway(op)] == []
+}
+
+class := data.site.classes[data.site.hosts[input.host.alias].class]
+
+# METADATA
+# title: Profiles that some rule grants the caller on the host
+granted contains profile if some profile, _ in class.allow.any
+
+granted contains profile if some profile, _ in class.allow.subjects[input.subject.id]
+
+granted contains profile if some profile, _ in class.allow.groups[input.subject.groups[_]]
+
+# METADATA
+# title: Profiles that some rule denies the caller on the host
+denied contains profile if some profile, _ in class.deny.any
+
+denied contains profile if some profile, _ in class.deny.subjects[input.subject.id]
+
+denied contains profile if some profile, _ in class.deny.groups[input.subject.groups[_]]
+
+# holds says that the caller holds some profile on a jump host.
+holds(hop) if some _ in hop_class(hop).allow.any
+
+holds(hop) if some _ in hop_class(hop).allow.subjects[input.subject.id]
+
+holds(hop) if some _ in hop_class(hop).allow.groups[input.subject.groups[_]]
+
+hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
+
+asks_gateway(op) if startswith(op.action, "gateway.")
+
+# METADATA
+# title: The host is not in the inventory
+# custom:
+#   code: host_unknown
+#   remedy: use an alias that ssh_list_hosts shows
+reasons contains reason.of(rego.metadata.rule(), input.host.alias) if {
+	input.host.source == "inventory"
+	not data.site.hosts[input.host.alias]
+}
+
+# METADATA
+# title: Only hosts of the inventory may be used
+# custom:
+#   code: host_source
+#   remedy: use an alias that ssh_list_hosts shows, or ask the operator to add the host to servers.yml
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	not input.host.source in {"inventory", "gateway"}
+	detail := sprintf("%s comes from %q", [input.host.hostname, input.host.source])
+}
+
+# METADATA
+# title: No commands are run on hosts of this kind
+# custom:
+#   code: host_kind
+#   remedy: pick another host; the operator sets kind in servers.yml, and only posix says what its shell understands
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	input.host.source == "inventory"
+	input.host.kind != "posix"
+	detail := sprintf("%s is of kind %q", [input.host.alias, input.host.kind])
+}
+
+# METADATA
+# title: No rule grants the caller anything on this host
+# custom:
+#   code: host_not_granted
+#   remedy: pick another host, or ask the operator for a rule in policy.yml
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	data.site.hosts[input.host.alias]
+	count(granted) == 0
+	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
+}
+
+# METADATA
+# title: No rule grants the caller a jump host on the way
+# custom:
+#   code: host_hop_not_granted
+#   remedy: ask the operator for a rule in policy.yml that covers the jump host, too
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some hop in input.host.via
+	not holds(hop)
+	detail := sprintf("%s on %s, which is on the way to %s", [input.subject.id, hop.alias, input.host.alias])
+}
+
+# METADATA
+# title: What asks the gateway and what runs on a host cannot be one call
+# custom:
+#   code: host_mixed
+#   remedy: make two calls of it
+reasons contains reason.of(rego.metadata.rule(), action) if some action in misplaced
+
+misplaced contains op.action if {
+	input.host.source == "inventory"
+	some op in input.ops
+	asks_gateway(op)
+}
+
+misplaced contains op.action if {
+	input.host.source == "gateway"
+	some op in input.ops
+	not asks_gateway(op)
+}

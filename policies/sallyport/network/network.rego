@@ -1,0 +1,110 @@
+# METADATA
+# title: Which addresses may be dialled
+# description: |
+#   The address that would be dialled, and each address of each jump host, has to
+#   be in no blocked network and, when there is a list of allowed ones, in one of
+#   those. Networks are filed by family, prefix length and first bits, so an
+#   address is looked up once for each length in use.
+package sallyport.network
+
+import data.sallyport.lib.reason
+
+permit if input.host.source == "gateway"
+
+permit if {
+	some address in input.network.addresses
+	address.ip == input.network.address
+	dialable(address)
+	[hop | some hop in input.host.via; not reachable(hop)] == []
+}
+
+reachable(hop) if {
+	hop.addresses != []
+	[address | some address in hop.addresses; not dialable(address)] == []
+}
+
+dialable(address) if {
+	data.site.network.closed == false
+	usable(address)
+	not within(data.site.network.block, address)
+}
+
+dialable(address) if {
+	within(data.site.network.allow, address)
+	usable(address)
+	not within(data.site.network.block, address)
+}
+
+# usable says that an address is one machine's, not all of them or none.
+usable(address) if address.scope in {"global", "private", "loopback", "link_local"}
+
+# within gives a network of an index that holds an address.
+within(networks, address) if {
+	some length, prefixes in networks[format_int(address.family, 10)]
+	prefixes[substring(address.bits, 0, to_number(length))]
+}
+
+# dialled are the addresses that a call would dial, with whose they are.
+dialled contains {"name": input.host.alias, "address": address} if {
+	some address in input.network.addresses
+	address.ip == input.network.address
+}
+
+dialled contains {"name": hop.alias, "address": address} if {
+	some hop in input.host.via
+	some address in hop.addresses
+}
+
+# METADATA
+# title: The name does not resolve to an address
+# custom:
+#   code: network_unresolved
+#   remedy: check the host's entry in servers.yml, or the gateway's name server
+reasons contains reason.of(rego.metadata.rule(), name) if {
+	input.host.source != "gateway"
+	some name, _ in unresolved
+}
+
+unresolved[input.host.alias] := input.host.hostname if not input.network.address in listed
+
+unresolved[hop.alias] := hop.hostname if {
+	some hop in input.host.via
+	hop.addresses == []
+}
+
+listed contains address.ip if some address in input.network.addresses
+
+# METADATA
+# title: The address is in a blocked network
+# custom:
+#   code: network_blocked
+#   remedy: pick another host; network.block_ips and block_cidrs of policy.yml are the operator's
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some target in dialled
+	some length, prefixes in data.site.network.block[format_int(target.address.family, 10)]
+	network := prefixes[substring(target.address.bits, 0, to_number(length))]
+	detail := sprintf("%s of %s is in %s", [target.address.ip, target.name, network])
+}
+
+# METADATA
+# title: The address is in none of the allowed networks
+# custom:
+#   code: network_not_allowed
+#   remedy: pick another host, or ask the operator to add the network to network.allow_cidrs of policy.yml
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	data.site.network.closed
+	some target in dialled
+	not within(data.site.network.allow, target.address)
+	detail := sprintf("%s of %s", [target.address.ip, target.name])
+}
+
+# METADATA
+# title: The address is not that of a machine
+# custom:
+#   code: network_unusable
+#   remedy: check the host's entry in servers.yml, or the gateway's name server
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some target in dialled
+	not usable(target.address)
+	detail := sprintf("%s of %s is %s", [target.address.ip, target.name, target.address.scope])
+}
