@@ -113,7 +113,7 @@ func (b *builder) odd(what, remedy string) {
 	}
 }
 
-// unsent notes a construct that keeps the line from being static.
+// unsent notes constructs that keep the line from being static.
 func (b *builder) unsent(set featureSet, text string) {
 	b.add(set)
 	b.notStatic(set.first(), text)
@@ -128,7 +128,7 @@ func (b *builder) notStatic(f Feature, text string) {
 	if text != "" {
 		text = excerpt(text) + ": "
 	}
-	b.dynamic = refuse(NotLiteral, "%s%s is not known before it runs; %s", text, c.what, c.remedy)
+	b.dynamic = refuse(NotLiteral, "%s%s; %s", text, c.what, c.remedy)
 }
 
 func (b *builder) tooComplex(format string, args ...any) {

@@ -95,6 +95,9 @@ func (b *builder) fill(cmd *Command, words []word) {
 	}
 	if words[0].literal() {
 		cmd.Dir, cmd.Program = splitProgram(words[0].text)
+		if cmd.Program == "" && b.opaque == nil {
+			b.opaque = refuse(Syntax, "'%s' names no program; give one", excerpt(cmd.Dir))
+		}
 	}
 	if static {
 		cmd.Static, cmd.Argv = true, texts(words)

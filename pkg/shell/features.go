@@ -140,20 +140,20 @@ var bashOnly = map[Feature]construct{
 	FeatureLet:                 {"let", writeOut},
 }
 
-// unsendable says, of the constructs that keep a line from being static, what
-// they are.
+// unsendable says, of the constructs that keep a line from being static, why
+// they do.
 var unsendable = map[Feature]construct{
-	FeatureParameter:           {"a parameter expansion", writeOut},
-	FeatureCommandSubstitution: {"a command substitution", "run the inner command in a call of its own and use its output"},
-	FeatureArithmetic:          {"an arithmetic expansion", writeOut},
-	FeatureTilde:               {"a tilde, which stands for a home directory", "write the directory out, or quote the tilde"},
-	FeatureGlob:                {"a pattern that is not an absolute operand", "begin it with a slash and give it as a word of its own, or quote it"},
-	FeatureLoop:                {"a loop", "give its commands one by one"},
-	FeatureCase:                {"case", "give the commands that are meant"},
-	FeatureFunction:            {"a function", "give its commands themselves"},
-	FeatureHeredoc:             {"a here-document", "leave it out"},
-	FeatureAssignment:          {"an assignment without a command, which changes what later commands mean", "use env NAME=value COMMAND"},
-	FeatureRedirect:            {"a redirection without a command of its own", "put it behind each command that it is for"},
-	FeatureGlobClass:           {"a bracket pattern", "use * or ? in an absolute path, or quote it"},
+	FeatureParameter:           {"a parameter expansion is known only when it runs", writeOut},
+	FeatureCommandSubstitution: {"a command substitution is known only when it runs", "run the inner command in a call of its own and use its output"},
+	FeatureArithmetic:          {"an arithmetic expansion is known only when it runs", writeOut},
+	FeatureTilde:               {"a tilde is a home directory, known only when it runs", "write the directory out, or quote the tilde"},
+	FeatureGlob:                {"a pattern must be an absolute operand", "begin it with a slash and give it as a word of its own, or quote it"},
+	FeatureGlobClass:           {"a bracket pattern is known only when it runs", "use * or ? in an absolute operand, or quote it"},
+	FeatureLoop:                {"how often a loop runs is not known", "give its commands one by one"},
+	FeatureCase:                {"which branch of a case runs is not known", "give the commands that are meant"},
+	FeatureFunction:            {"a function changes what a name means", "give its commands themselves"},
+	FeatureHeredoc:             {"a here-document is not sent", "leave it out"},
+	FeatureAssignment:          {"an assignment without a command changes what later commands mean", "use env NAME=value COMMAND"},
+	FeatureRedirect:            {"a redirection without a command of its own is not sent", "put it behind each command that it is for"},
 	FeatureUnknown:             {"a construct that is not known here", "leave it out"},
 }

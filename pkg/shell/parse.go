@@ -142,24 +142,21 @@ func (p *parser) disagreement(text string, bash *syntax.File) *Error {
 	if !bytes.Equal(p.a.b, p.b.b) {
 		return refuse(ShellDependent, "bash and a POSIX shell read this differently, from byte %d on; write it so that both read it alike", p.a.differs(&p.b))
 	}
-	if at := strings.Index(text, "\\\n"); at >= 0 {
-		return continuation(text, at)
-	}
-	return nil
+	return continuation(text)
 }
 
 // continuation refuses a backslash at the end of a line that does not follow a
 // blank: the parser and shells differ on several of them.
-func continuation(text string, at int) *Error {
-	for at >= 0 {
-		if at == 0 || text[at-1] != ' ' && text[at-1] != '\t' {
-			return refuse(ShellDependent, "the backslash at the end of the line, at byte %d, does not follow a blank; put a space before it, or join the lines", at)
-		}
-		next := strings.Index(text[at+2:], "\\\n")
+func continuation(text string) *Error {
+	for i := 0; ; {
+		next := strings.Index(text[i:], "\\\n")
 		if next < 0 {
 			return nil
 		}
-		at += 2 + next
+		at := i + next
+		if at == 0 || text[at-1] != ' ' && text[at-1] != '\t' {
+			return refuse(ShellDependent, "the backslash at the end of the line, at byte %d, does not follow a blank; put a space before it, or join the lines", at)
+		}
+		i = at + 2
 	}
-	return nil
 }

@@ -260,7 +260,7 @@ func sound(t testing.TB, doc Document) {
 		if c.Static != (c.Argv != nil) || c.Static && c.Words != nil {
 			t.Errorf("%q: static %v with argv %q and words %v", doc.Text, c.Static, c.Argv, c.Words)
 		}
-		if sendable && c.Program == "" && c.Dir == "" && len(c.Argv) == 0 {
+		if sendable && c.Program == "" {
 			t.Errorf("%q is sendable, but command %d has no program", doc.Text, i)
 		}
 	}
@@ -320,6 +320,8 @@ func TestErrors(t *testing.T) {
 		{"a ;; b", Syntax, "at byte 2"},
 		{"cat <<E", Syntax, "here-document"},
 		{"fi", Syntax, "`fi`"},
+		{"'' a", Syntax, "names no program"},
+		{"/bin/ a", Syntax, "'/bin/' names no program"},
 		{"up\x00time", BadText, "U+0000 (null) at byte 2"},
 		{"a\r\nb", BadText, "U+000D (carriage return) at byte 1"},
 		{"a\x1b[0m", BadText, "U+001B (escape) at byte 1"},
@@ -340,7 +342,7 @@ func TestErrors(t *testing.T) {
 		{"ls ~", NotLiteral, "write the directory out"},
 		{"ls *", NotLiteral, "begin it with a slash"},
 		{"A=b", NotLiteral, "env NAME=value COMMAND"},
-		{"for x in a; do b; done", NotLiteral, "a loop"},
+		{"for x in a; do b; done", NotLiteral, "how often a loop runs"},
 		{"sh -c 'ls $x'", NotLiteral, "in the text of sh -c: $x"},
 		{"a {b,c}", ShellDependent, "brace expansion"},
 		{"a &>b", ShellDependent, "use > FILE 2>&1"},

@@ -93,6 +93,12 @@ func (a trace) equal(b trace) bool {
 // run runs one line as SHELL -c does.
 func (l *lab) run(t testing.TB, shell, line string) trace {
 	t.Helper()
+	return l.runAs(t, framed(line), shell, "-c")
+}
+
+// runAs runs a text by a shell with its options.
+func (l *lab) runAs(t testing.TB, text string, argv ...string) trace {
+	t.Helper()
 	dir, err := os.MkdirTemp(l.dir, "run")
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +106,7 @@ func (l *lab) run(t testing.TB, shell, line string) trace {
 	defer os.RemoveAll(dir)
 	starts := dir + ".starts"
 	defer os.Remove(starts)
-	out := l.start(t, dir, starts, shell, "-c", framed(line))
+	out := l.start(t, dir, starts, argv[0], append(argv[1:], text)...)
 	return trace{readStarts(t, starts), listFiles(t, dir), tidy(out, dir)}
 }
 
@@ -227,6 +233,69 @@ func TestCorpusInShells(t *testing.T) {
 			check(t, shell, doc, raw, canonical)
 			if len(raw.starts) == 0 && raw.stdout == "" && !slices.Contains([]string{"true", "test", "["}, doc.Commands[0].Program) {
 				t.Errorf("%s: %q started nothing", shell, c.Command)
+			}
+		}
+	}
+}
+
+// TestPatternsInShells: what is left unquoted in a canonical form matches what
+// it matched before.
+func TestPatternsInShells(t *testing.T) {
+	l := newLab(t, "a")
+	dir := t.TempDir()
+	for _, name := range []string{"x.log", "y z.log", "q'.log", "s*r.log", ".h.log", "-n.log", "!b.log", "sub"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, operand := range []string{
+		"*.log", "*", "?.log", "'y z'*", "\"y \"?.log", "q\\'*", "s'*'r*", "s\\*?.log", ".*.log", "-*", "\\!*", "'!'b*", "*none*", "'*'*", "*/", "../*/x.log", "x*.log y*",
+	} {
+		doc := Parse("a " + dir + "/" + operand)
+		if strings.Contains(operand, " y") {
+			doc = Parse("a " + dir + "/x*.log " + dir + "/y*")
+		}
+		if doc.Certainty != Pattern {
+			t.Errorf("%q is %s: %+v", doc.Text, doc.Certainty, doc.Error)
+			continue
+		}
+		sound(t, doc)
+		for _, shell := range []string{l.bash, l.dash} {
+			check(t, shell, doc, l.run(t, shell, doc.Text), l.run(t, shell, doc.Canonical))
+		}
+	}
+}
+
+// TestRemoteInLoginShells: whichever shell an account has, what is sent does
+// what the canonical form does in sh.
+func TestRemoteInLoginShells(t *testing.T) {
+	l := newLab(t, "a", "b", "c", "id", "fail", "f")
+	docs := randomLines(3, 60)
+	for _, line := range []string{
+		"a 'it''s' \"x!y\" '\\\\' | b '$x' 2>/dev/null && c \"'\" || fail; id >f", "if fail; then a; else b '*'; fi", "! a; (b; c) & { a; }", "A='!' sh -c 'a \"$\"'",
+	} {
+		docs = append(docs, Parse(line))
+	}
+	for _, doc := range docs {
+		if doc.Canonical == "" {
+			t.Fatalf("%q: %+v", doc.Text, doc.Error)
+		}
+		want := l.run(t, l.dash, doc.Canonical)
+		line := doc.Canonical + "; wait" // on the same line, because of csh
+		if strings.HasSuffix(doc.Canonical, "&") {
+			line = doc.Canonical + " wait"
+		}
+		for _, sh := range shellsHere(t) {
+			if strings.Contains(doc.Canonical, "\n") && !sh.newlines {
+				continue
+			}
+			path, err := exec.LookPath(sh.argv[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := l.runAs(t, Remote(line), append([]string{path}, sh.argv[1:]...)...)
+			if !got.equal(want) {
+				t.Errorf("%s: %q does %q, want %q", sh.name, doc.Canonical, got, want)
 			}
 		}
 	}

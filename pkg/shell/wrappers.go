@@ -57,7 +57,7 @@ var systemDirs = []string{"", "/bin/", "/usr/bin/", "/sbin/", "/usr/sbin/", "/us
 // or take the name of a helper in an option (git -c, tar -I) are not here: their
 // words show it, so they are for policy to judge.
 type unseen struct {
-	why     string
+	why     construct
 	options []string // exact words
 	letters string   // in a cluster of letters
 	// subscripts: bash evaluates NAME[...] in its operands, which may hold a
@@ -66,16 +66,18 @@ type unseen struct {
 	behind     string
 }
 
-const (
-	runsWords  = "runs another program, with options that are not looked through"
-	runsInput  = "runs commands that it reads or builds at run time"
-	runsText   = "runs its words as shell text"
-	runsFile   = "runs commands from a file"
-	runsApplet = "runs whichever of its applets is named"
-	renames    = "changes what later words mean"
-	evaluates  = "evaluates a subscript in its operand, which can run commands"
-	opensShell = "opens a shell"
-	ofOption   = "runs a program that its option names"
+const inItsOwn = "run that command in a call of its own"
+
+var (
+	runsWords  = construct{"runs another program, with options that are not looked through", inItsOwn}
+	runsInput  = construct{"runs commands that it reads or builds at run time", inItsOwn}
+	runsText   = construct{"runs its words as shell text", inItsOwn}
+	runsFile   = construct{"runs commands from a file", "give the commands themselves"}
+	runsApplet = construct{"runs whatever its next word names", "call that by its own name"}
+	renames    = construct{"changes what later commands mean", "leave it out, or use env NAME=value COMMAND"}
+	evaluates  = construct{"evaluates a subscript in its operand, which can run commands", "leave the brackets out"}
+	opensShell = construct{"is a shell that is not looked through", "give the commands themselves, or use sh -c with one quoted string"}
+	ofOption   = construct{"runs a program that its option names", inItsOwn}
 )
 
 var runsUnseen = map[string]*unseen{
@@ -340,7 +342,7 @@ func seen(name string, args []word) *Error {
 	if !always {
 		return nil
 	}
-	return refuse(RunsUnseen, "%s %s; run that command in a call of its own", name, u.why)
+	return refuse(RunsUnseen, "%s %s; %s", name, u.why.what, u.why.remedy)
 }
 
 func splitProgram(word string) (dir, name string) {
