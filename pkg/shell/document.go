@@ -90,11 +90,12 @@ type Command struct {
 	Assigns   []Assign   `json:"assigns"`   // NAME=value before the program or given to env
 	Stdin     string     `json:"stdin"`     // inherit, pipe, file, heredoc, herestring, null
 	Redirects []Redirect `json:"redirects"` // of this command alone
-	Scope     []string   `json:"scope"`     // what it hides in, outermost first: substitution, function, shell, subshell, ...
+	Scope     []string   `json:"scope"`     // what it hides in, outermost first: substitution, process_substitution, subshell, group, if, loop, case, function, time, coproc, shell
 }
 
-// Word is a word of a command that is not static: its literal text where it
-// has one, and the kinds of what is not literal in it.
+// Word is a word of a command that is not static, and the kinds of what is not
+// literal in it. Text is the word after quote removal if that is nothing or a
+// glob, and as it was written otherwise.
 type Word struct {
 	Text  string    `json:"text"`
 	Kinds []Feature `json:"kinds"`

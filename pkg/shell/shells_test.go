@@ -345,7 +345,7 @@ func harmless(doc Document) bool {
 // canonical form, in one shell process for many.
 func TestRandomLinesInShells(t *testing.T) {
 	l := newLab(t, "a", "b", "c", "id", "fail", "f")
-	docs := randomLines(1, 1500)
+	docs := randomLines(1, 1000)
 	for _, shell := range []string{l.bash, l.dash} {
 		t.Run(filepath.Base(shell), func(t *testing.T) {
 			raw := l.batch(t, shell, docs, func(d Document) string { return d.Text })
