@@ -44,9 +44,9 @@ func scenes() []scene {
 		{"A list with one part that is not", "ssh_run", command("uptime; id"), "nothing of it runs; the refusal names the word", "denied", 5},
 		{"A substitution", "ssh_run", command("cat /var/log/$(id -un)"), "not known before a shell reads it, so refused", "denied", 4},
 		{"A write", "ssh_run", command("echo hi > /etc/motd"), "redirections to files are not granted", "denied", 5},
+		{"A misspelt argument", "ssh_run", map[string]any{"alias": "demo", "Command": "uptime"}, "strict arguments", "invalid", 3},
 		{"Output cut at the cap", "ssh_run", command("ls -lR /etc", "max_output_bytes", 600), "head and tail kept, the rest counted", "ok", 16},
 		{"A command stopped at its time limit", "ssh_run", command(sleepLine, "max_seconds", 1), "a custom package permits sleep; the time limit still ends it", "stopped", 4},
-		{"A misspelt argument", "ssh_run", map[string]any{"alias": "demo", "Command": "uptime"}, "strict arguments", "invalid", 3},
 	}
 }
 
@@ -207,7 +207,7 @@ func (d *demo) decisionRow(r map[string]any) string {
 func (d *demo) auditRow(r map[string]any) string {
 	row := fmt.Sprintf("%3v %-9v %-15v", r["seq"], r["type"], orBlank(r["tool"]))
 	for _, k := range []string{"decision_id", "exit_code", "stop", "bytes_out", "duration_ms", "failure"} {
-		if v, ok := r[k]; ok && v != "" {
+		if v, ok := r[k]; ok && v != "" && v != nil {
 			if k == "decision_id" {
 				v = tail(v)
 			}

@@ -45,16 +45,36 @@ func (s *screen) field(label, value string) {
 	s.line("   %s %s", s.paint(dim, fmt.Sprintf("%-10s", label)), value)
 }
 
-// block writes text indented, at most so many lines of it.
+// block writes text indented and wrapped, at most so many lines of it.
 func (s *screen) block(text string, most int) {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, l := range lines {
 		if i == most {
-			s.line("   %s", s.paint(dim, fmt.Sprintf("  … %d more lines", len(lines)-most)))
+			s.line("     %s", s.paint(dim, fmt.Sprintf("… and %d more lines", len(lines)-most)))
 			return
 		}
-		s.line("     %s", clip(l, 110))
+		for _, part := range wrap(l, screenWidth) {
+			s.line("     %s", part)
+		}
 	}
+}
+
+const screenWidth = 110
+
+// wrap breaks a line at blanks where it is too long; what follows the first
+// part is indented.
+func wrap(line string, width int) []string {
+	var parts []string
+	for len([]rune(line)) > width {
+		r := []rune(line)
+		at := strings.LastIndex(string(r[:width]), " ")
+		if at < width/2 {
+			at = len(string(r[:width]))
+		}
+		parts = append(parts, line[:at])
+		line = "    " + strings.TrimLeft(line[at:], " ")
+	}
+	return append(parts, line)
 }
 
 func clip(s string, width int) string {
