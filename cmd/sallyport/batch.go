@@ -125,7 +125,9 @@ func (p *planners) answer(line *batchLine) batchAnswer {
 	}
 	judged, problem := g.Plan(p.cmd.Context(), p.caller, name, args)
 	if problem != nil {
-		return refusedLine(call.ID, problem.Code, problem.Message)
+		return batchAnswer{planAnswer: planAnswer{ID: call.ID, Reasons: []tool.Reason{
+			{Code: problem.Code, Title: problem.Message, Remedy: problem.Remedy},
+		}}}
 	}
 	return allOf(call.ID, judged)
 }

@@ -37,10 +37,10 @@ const sleepLine = "sleep 314.15"
 
 func scenes() []scene {
 	return []scene{
-		{"List the hosts", "ssh_list_hosts", map[string]any{}, "names, not addresses or keys", "ok", 1},
+		{"List the hosts", "ssh_list_hosts", map[string]any{}, "names, not addresses or keys", "ok", 2},
 		{"Plan before running", "ssh_plan", command("df -h / | tail -n 1"), "the decision, and the exact text that would be sent", "ok", 3},
 		{"Run an allowed command", "ssh_run", command("uptime"), "granted by profile diagnose", "ok", 2},
-		{"A pipeline whose parts are all allowed", "ssh_run", command("ps aux | sort -k 3 -n -r | head -n 3"), "every command of it is judged", "ok", 3},
+		{"A pipeline whose parts are all allowed", "ssh_run", command("ps -eo pid,comm | sort -n -r | head -n 3"), "every command of it is judged", "ok", 4},
 		{"A list with one part that is not", "ssh_run", command("uptime; id"), "nothing of it runs; the refusal names the word", "denied", 5},
 		{"A substitution", "ssh_run", command("cat /var/log/$(id -un)"), "not known before a shell reads it, so refused", "denied", 4},
 		{"A write", "ssh_run", command("echo hi > /etc/motd"), "redirections to files are not granted", "denied", 5},

@@ -49,6 +49,8 @@ Start with:
   sallyport demo                  see the whole thing work, on this machine alone
   sallyport init ./sallyport      write a commented configuration
   sallyport serve --config ./sallyport`,
+		Args:              cobra.NoArgs,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -62,9 +64,7 @@ Start with:
 		serveCommand(), demoCommand(), initCommand(), validateCommand(),
 		planCommand(), auditCommand(), healthcheckCommand(), versionCommand(),
 	)
-	for _, c := range root.Commands() {
-		checkUsage(c)
-	}
+	checkUsage(root)
 	return root
 }
 

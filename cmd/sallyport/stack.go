@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
@@ -86,13 +87,19 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	return nil
 }
 
+// dryTimeout bounds a decision that nobody waits for: a busy machine must not
+// make a plan say less than the policy does.
+const dryTimeout = 10 * time.Second
+
 func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
 	set := conf.Settings
 	options := policy.Options{
 		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
 		Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
 	}
-	if !o.dry {
+	if o.dry {
+		options.Timeout = dryTimeout
+	} else {
 		if options.Log, err = s.openLog(set.Logs.Decision, o.stderr); err != nil {
 			return fmt.Errorf("decision log: %w", err)
 		}

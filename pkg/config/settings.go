@@ -137,7 +137,7 @@ var settingTable = []setting{
 	truthSetting("logs.audit.stderr"),
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
-	spanSetting("policy.timeout", 50*time.Millisecond, time.Millisecond, 250*time.Millisecond),
+	spanSetting("policy.timeout", 250*time.Millisecond, time.Millisecond, time.Second),
 	textSetting("ssh.known_hosts", ""),
 	spanSetting("ssh.connect_timeout", 15*time.Second, 100*time.Millisecond, 5*time.Minute),
 	spanSetting("ssh.keepalive", 5*time.Second, time.Second, 10*time.Minute),
