@@ -38,6 +38,7 @@ type site struct {
 	calls    []visit
 	changed  chan struct{} // closed and replaced when calls changes
 	broken   error         // what Ready answers
+	lost     bool          // Tools panics
 	stubborn chan struct{} // what does not end before this is closed, when set
 }
 
@@ -89,6 +90,9 @@ var tools = []*tool.Tool{
 }
 
 func (g *site) Tools(_ context.Context, caller tool.Caller) []*tool.Tool {
+	if g.lost {
+		panic("a secret that must not reach the client")
+	}
 	if slices.Contains(caller.Groups, "ops") {
 		return tools
 	}
@@ -231,3 +235,14 @@ func newServer(t *testing.T, g Gateway) *Server {
 	t.Helper()
 	return New(Options{Name: "sallyport", Version: "test", Gateway: g, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 }
+
+// quick is a gateway that costs nothing.
+type quick struct{}
+
+func (quick) Call(context.Context, tool.Caller, string, json.RawMessage, func(tool.Progress)) gateway.Result {
+	return gateway.Result{Structured: answer{Status: tool.Status{Status: "ok"}}, Text: "done"}
+}
+
+func (quick) Tools(context.Context, tool.Caller) []*tool.Tool { return tools }
+
+func (quick) Ready(context.Context) error { return nil }

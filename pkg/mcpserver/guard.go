@@ -18,9 +18,6 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// layer is a step that every request to /mcp passes, whatever its verb.
-type layer func(http.Handler) http.Handler
-
 // Token is a bearer token: the subject that calls with it are made by, and its
 // SHA-256. A subject may have several, so that they can be rotated.
 type Token struct {

@@ -243,8 +243,17 @@ func (p *stdioLink) ask(t *testing.T, raw []byte) reply {
 
 // web is an HTTP server under test.
 type web struct {
-	endpoint *endpoint
-	server   *httptest.Server
+	endpoint *endpoint // nil when it is not in the test's hands
+	url      string
+	http     *http.Client
+}
+
+// at is a server that is already there.
+func at(t *testing.T, url string) *web {
+	t.Helper()
+	own := &http.Transport{}
+	t.Cleanup(own.CloseIdleConnections)
+	return &web{url: url, http: &http.Client{Transport: own}}
 }
 
 func serveHTTP(t *testing.T, s *Server, o HTTPOptions) *web {
@@ -258,7 +267,9 @@ func serveHTTP(t *testing.T, s *Server, o HTTPOptions) *web {
 	}
 	server := httptest.NewServer(e.handler())
 	t.Cleanup(server.Close)
-	return &web{e, server}
+	w := at(t, server.URL)
+	w.endpoint = e
+	return w
 }
 
 // httpLink is a raw HTTP client.
@@ -315,7 +326,7 @@ func (c *httpLink) post(t *testing.T, raw []byte) *http.Request {
 
 func (c *httpLink) verb(t *testing.T, method string, body io.Reader) *http.Request {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, c.web.server.URL+"/mcp", body)
+	r, err := http.NewRequestWithContext(t.Context(), method, c.web.url+"/mcp", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +343,7 @@ func (c *httpLink) verb(t *testing.T, method string, body io.Reader) *http.Reque
 
 func (c *httpLink) do(t *testing.T, r *http.Request) *http.Response {
 	t.Helper()
-	response, err := c.web.server.Client().Do(r)
+	response, err := c.web.http.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,7 +38,6 @@ type refusal struct {
 	id      json.RawMessage // nil when it could not be read
 	code    int
 	message string
-	data    any
 }
 
 // codeBusy and codeShutdown are of the range that JSON-RPC leaves to servers.
@@ -54,7 +54,7 @@ func (r *refusal) encode() []byte {
 	}
 	b, err := json.Marshal(map[string]any{
 		"jsonrpc": mcp.JSONRPC_VERSION, "id": id,
-		"error": mcp.JSONRPCErrorDetails{Code: r.code, Message: r.message, Data: r.data},
+		"error": mcp.JSONRPCErrorDetails{Code: r.code, Message: r.message},
 	})
 	if err != nil {
 		panic("mcpserver: a refusal that cannot be marshalled: " + err.Error())
@@ -67,9 +67,8 @@ func (m *message) isRequest() bool { return m.id != nil && m.method != "" }
 // readMessage takes a message apart.
 func readMessage(raw []byte) (*message, *refusal) {
 	raw = bytes.TrimSpace(raw)
-	var any json.RawMessage
-	if err := json.Unmarshal(raw, &any); err != nil {
-		return nil, &refusal{code: mcp.PARSE_ERROR, message: "not valid JSON: " + err.Error()}
+	if !json.Valid(raw) {
+		return nil, &refusal{code: mcp.PARSE_ERROR, message: "not valid JSON: " + json.Unmarshal(raw, new(any)).Error()}
 	}
 	switch raw[0] {
 	case '{':
@@ -86,69 +85,60 @@ func readMessage(raw []byte) (*message, *refusal) {
 }
 
 func (m *message) read() error {
-	top, err := readObject(m.raw, nil)
-	if err != nil {
-		return err
-	}
-	if id, ok := top["id"]; ok {
+	top, problem := readObject(m.raw, "", "params")
+	if id := top.get("id"); id != nil {
+		var err error
 		if m.id, err = readID(id); err != nil {
 			return fmt.Errorf("id: %w", err)
 		}
 	}
-	if version := top["jsonrpc"]; string(version) != `"2.0"` {
-		return fmt.Errorf(`jsonrpc is not "2.0"`)
+	if problem != nil {
+		return problem
 	}
-	if method, ok := top["method"]; ok {
-		if m.method, err = readString(method); err != nil || m.method == "" {
-			return fmt.Errorf("method is not a name")
+	if version := top.get("jsonrpc"); string(version) != `"2.0"` {
+		return errors.New(`jsonrpc is not "2.0"`)
+	}
+	if method := top.get("method"); method != nil {
+		if m.method = readString(method); m.method == "" {
+			return errors.New("method is not a name")
 		}
-	} else if m.id == nil || top["result"] == nil && top["error"] == nil {
-		return fmt.Errorf("neither a request nor a notification nor a response")
+	} else if m.id == nil || top.get("result") == nil && top.get("error") == nil {
+		return errors.New("neither a request nor a notification nor a response")
 	}
-	if err := m.readParams(top["params"]); err != nil {
-		return err
-	}
-	return unambiguous(m.raw, nil)
+	return m.readParams(top.get("params"))
 }
 
 func (m *message) readParams(raw json.RawMessage) error {
-	if raw == nil || string(raw) == "null" {
+	if isNull(raw) {
 		return nil
 	}
-	if raw[0] != '{' {
-		return fmt.Errorf("params is not an object")
-	}
-	params, err := readObject(raw, []string{"params"})
+	params, err := readObject(raw, "params", "arguments", "_meta")
 	if err != nil {
 		return err
 	}
 	switch mcp.MCPMethod(m.method) {
 	case mcp.MethodToolsCall:
-		if m.tool, err = readString(params["name"]); err != nil || m.tool == "" {
-			return fmt.Errorf("params.name is not the name of a tool")
+		if m.tool = readString(params.get("name")); m.tool == "" {
+			return errors.New("params.name is not the name of a tool")
 		}
-		m.args = params["arguments"]
+		m.args = params.get("arguments")
 	case mcp.MethodNotificationCancelled:
 		// A request id that no request can have cancels nothing.
-		m.cancels, _ = readID(params["requestId"])
+		m.cancels, _ = readID(params.get("requestId"))
 	}
-	return m.readMeta(params["_meta"])
+	return m.readMeta(params.get("_meta"))
 }
 
 func (m *message) readMeta(raw json.RawMessage) error {
-	if raw == nil || raw[0] != '{' {
+	if isNull(raw) {
 		return nil
 	}
-	meta, err := readObject(raw, []string{"params", "_meta"})
+	meta, err := readObject(raw, "params._meta")
 	if err != nil {
 		return err
 	}
-	if version, ok := meta[mcp.MetaKeyProtocolVersion]; ok {
-		if m.protocol, err = readString(version); err != nil {
-			return fmt.Errorf("params._meta[%q] is not a string", mcp.MetaKeyProtocolVersion)
-		}
-	}
-	if token, ok := meta["progressToken"]; ok {
+	m.protocol = readString(meta.get(mcp.MetaKeyProtocolVersion))
+	if token := meta.get("progressToken"); token != nil {
 		if m.progress, err = readID(token); err != nil {
 			return fmt.Errorf("params._meta.progressToken: %w", err)
 		}
@@ -156,79 +146,161 @@ func (m *message) readMeta(raw json.RawMessage) error {
 	return nil
 }
 
+func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
+
 // readID reads a request id or a progress token in the form in which two equal
 // ones have equal bytes.
 func readID(raw json.RawMessage) (json.RawMessage, error) {
-	if s, err := readString(raw); err == nil {
-		if len(s) > 256 {
-			return nil, fmt.Errorf("longer than 256 bytes")
+	if len(raw) > 0 && raw[0] == '"' {
+		id, err := json.Marshal(readString(raw))
+		if err != nil || len(id) > 256 {
+			return nil, errors.New("longer than 256 bytes")
 		}
-		return json.Marshal(s)
+		return id, nil
 	}
 	// Beyond 2^53 a number changes on its way through clients and servers
 	// that read it as a float.
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil || n > 1<<53 || n < -1<<53 {
-		return nil, fmt.Errorf("neither a string nor an integer of at most 2^53")
+		return nil, errors.New("neither a string nor an integer of at most 2^53")
 	}
 	return raw, nil
 }
 
-func readString(raw json.RawMessage) (string, error) {
+// readString is empty for what is not a string.
+func readString(raw json.RawMessage) string {
 	var s string
-	if len(raw) == 0 || raw[0] != '"' {
-		return "", fmt.Errorf("not a string")
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
 	}
-	err := json.Unmarshal(raw, &s)
-	return s, err
+	return s
 }
 
-// member is a member of a JSON object, in the order in which it stands there.
+// object is the members of a JSON object, in the order in which they stand
+// there. The values are pieces of the message.
+type object []member
+
 type member struct {
 	key   string
 	value json.RawMessage
 }
 
-// members splits a valid JSON object.
-func members(object []byte) ([]member, error) {
-	d := json.NewDecoder(bytes.NewReader(object))
-	if _, err := d.Token(); err != nil {
-		return nil, err
+func (o object) get(key string) json.RawMessage {
+	for i := range o {
+		if o[i].key == key {
+			return o[i].value
+		}
 	}
-	var all []member
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, ok := key.(string)
-		if !ok {
-			return nil, fmt.Errorf("a key that is not a string")
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, err
-		}
-		all = append(all, member{name, value})
-	}
-	return all, nil
+	return nil
 }
 
-// readObject is an object's members by key, after [distinct] found that no two
-// of them could be taken for one.
-func readObject(object []byte, path []string) (map[string]json.RawMessage, error) {
-	all, err := members(object)
-	if err != nil {
+// split takes an object apart. It is valid JSON: that was checked when the
+// message came.
+func split(raw []byte) object {
+	var o object
+	for i := space(raw, 1); raw[i] != '}'; {
+		if raw[i] == ',' {
+			i = space(raw, i+1)
+		}
+		key := raw[i:valueEnd(raw, i)]
+		i = space(raw, i+len(key)) // the colon
+		i = space(raw, i+1)
+		value := raw[i:valueEnd(raw, i)]
+		o = append(o, member{unquote(key), value})
+		i = space(raw, i+len(value))
+	}
+	return o
+}
+
+// elements takes a list apart.
+func elements(raw []byte) []json.RawMessage {
+	var all []json.RawMessage
+	for i := space(raw, 1); raw[i] != ']'; {
+		if raw[i] == ',' {
+			i = space(raw, i+1)
+		}
+		value := raw[i:valueEnd(raw, i)]
+		all = append(all, value)
+		i = space(raw, i+len(value))
+	}
+	return all
+}
+
+// space is where the white space that begins at i ends.
+func space(raw []byte, i int) int {
+	for raw[i] == ' ' || raw[i] == '\t' || raw[i] == '\r' || raw[i] == '\n' {
+		i++
+	}
+	return i
+}
+
+// valueEnd is where the value that begins at i ends.
+func valueEnd(raw []byte, i int) int {
+	depth := 0
+	for ; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = stringEnd(raw, i)
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		default:
+			if depth > 0 {
+				continue
+			}
+			i += bytes.IndexAny(raw[i:], ",]} \t\r\n") - 1 // a number or a word; something always follows it
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return i
+}
+
+// stringEnd is where the closing quote of the string stands that begins at i.
+func stringEnd(raw []byte, i int) int {
+	for i++; raw[i] != '"'; i++ {
+		if raw[i] == '\\' {
+			i++
+		}
+	}
+	return i
+}
+
+// unquote is a JSON string's text. What is not valid UTF-8 comes out with a
+// replacement character in it.
+func unquote(raw []byte) string {
+	if text := raw[1 : len(raw)-1]; bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text) {
+		return string(text)
+	}
+	return readString(raw)
+}
+
+// readObject takes an object apart and refuses one that could be read
+// otherwise, at any level, but for the members that its caller reads, which it
+// leaves to that. What is not an object is refused too.
+func readObject(raw []byte, path string, left ...string) (object, error) {
+	if raw[0] != '{' {
+		return nil, fmt.Errorf("%s is not an object", place(path))
+	}
+	if err := shallow(path); err != nil {
 		return nil, err
 	}
-	if err := distinct(all, path); err != nil {
-		return nil, err
+	o := split(raw)
+	if err := o.distinct(path); err != nil {
+		return o, err
 	}
-	byKey := make(map[string]json.RawMessage, len(all))
-	for _, m := range all {
-		byKey[m.key] = m.value
+	for _, m := range o {
+		if slices.Contains(left, m.key) {
+			continue
+		}
+		if err := unambiguous(m.value, path, m.key); err != nil {
+			return o, err
+		}
 	}
-	return byKey, nil
+	return o, nil
 }
 
 // spellings are the keys that mean something to a server, by the object that
@@ -251,15 +323,15 @@ var spellings = map[string][]string{
 
 // distinct refuses keys that some reader takes for another: a duplicate, and a
 // known key in other letters, which encoding/json folds as Unicode does.
-func distinct(all []member, path []string) error {
-	known := spellings[strings.Join(path, ".")]
-	seen := make(map[string]bool, len(all))
-	for _, m := range all {
+func (o object) distinct(path string) error {
+	known := spellings[path]
+	seen := make(map[string]bool, len(o))
+	for _, m := range o {
 		if strings.ContainsRune(m.key, utf8.RuneError) {
 			return fmt.Errorf("%s holds a key that is not valid UTF-8", place(path))
 		}
 		if seen[m.key] {
-			return fmt.Errorf("%s holds %q twice", place(path), m.key)
+			return fmt.Errorf("%s holds %q twice", place(path), clip(m.key))
 		}
 		seen[m.key] = true
 		i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, m.key) })
@@ -270,57 +342,52 @@ func distinct(all []member, path []string) error {
 	return nil
 }
 
-func place(path []string) string {
-	if len(path) == 0 {
+// unambiguous refuses a value that could be read otherwise.
+func unambiguous(value []byte, path, key string) error {
+	switch {
+	case value[0] == '{':
+		_, err := readObject(value, join(path, key))
+		return err
+	case value[0] == '[':
+		return unambiguousList(value, join(path, key))
+	case !utf8.Valid(value):
+		return fmt.Errorf("%s is not valid UTF-8", place(join(path, key)))
+	}
+	return nil
+}
+
+func unambiguousList(list []byte, path string) error {
+	if err := shallow(path); err != nil {
+		return err
+	}
+	for i, value := range elements(list) {
+		if err := unambiguous(value, path, strconv.Itoa(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shallow keeps the walk from following a message to where the stack ends. Dots
+// in keys only make it stop earlier.
+func shallow(path string) error {
+	const deepest = 40
+	if strings.Count(path, ".") > deepest {
+		return errors.New("the message is nested too deeply")
+	}
+	return nil
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func place(path string) string {
+	if path == "" {
 		return "the message"
 	}
-	return strings.Join(path, ".")
-}
-
-// unambiguous checks everything but the arguments of a tool or a prompt, at
-// every level.
-func unambiguous(value []byte, path []string) error {
-	const deepest = 24
-	switch {
-	case len(path) > deepest:
-		return fmt.Errorf("the message is nested too deeply")
-	case len(path) == 2 && path[0] == "params" && path[1] == "arguments":
-		return nil
-	case value[0] == '{':
-		return unambiguousObject(value, path)
-	case value[0] == '[':
-		return unambiguousList(value, path)
-	case !utf8.Valid(value):
-		return fmt.Errorf("%s is not valid UTF-8", place(path))
-	}
-	return nil
-}
-
-func unambiguousObject(object []byte, path []string) error {
-	all, err := members(object)
-	if err != nil {
-		return err
-	}
-	if err := distinct(all, path); err != nil {
-		return err
-	}
-	for _, m := range all {
-		if err := unambiguous(m.value, append(slices.Clip(path), m.key)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func unambiguousList(list []byte, path []string) error {
-	var all []json.RawMessage
-	if err := json.Unmarshal(list, &all); err != nil {
-		return err
-	}
-	for i, value := range all {
-		if err := unambiguous(value, append(slices.Clip(path), strconv.Itoa(i))); err != nil {
-			return err
-		}
-	}
-	return nil
+	return clip(path)
 }

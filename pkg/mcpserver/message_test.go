@@ -94,6 +94,7 @@ func TestReadMessageRefuses(t *testing.T) {
 func TestReadMessageAccepts(t *testing.T) {
 	for _, message := range []string{
 		`{"jsonrpc":"2.0","id":0,"method":"ping"}`,
+		"{ \"jsonrpc\" :\t\"2.0\" ,\r\n \"id\" : 1 , \"method\" : \"tools/call\" , \"params\" : { \"name\" : \"x\" , \"_meta\" : { \"progressToken\" : 1 , \"a\" : [ { } , 1 ] } } }",
 		`{"jsonrpc":"2.0","id":-1,"method":"ping","params":null}`,
 		`{"jsonrpc":"2.0","id":"","method":"ping","params":{}}`,
 		`{"jsonrpc":"2.0","method":"notifications/initialized"}`,

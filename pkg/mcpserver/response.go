@@ -115,15 +115,14 @@ func (w *response) flush() {
 func (w *response) finish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.theirs || w.status == 0 && w.body.Len() == 0 {
-		return
-	}
 	body := w.body.Bytes()
 	if refused := w.request.refusal; refused != nil {
+		w.to.Header().Set("Content-Type", "application/json")
 		body = append(refused.encode(), '\n')
 		w.status = statusOf(refused.code, w.modern)
 	}
 	switch {
+	case w.theirs, w.status == 0 && len(body) == 0:
 	case w.started && len(body) > 0:
 		_ = w.event(body) // a client that has gone needs no answer
 		w.flush()

@@ -63,6 +63,7 @@ type Server struct {
 	now     func() time.Time
 
 	heartbeat time.Duration // between signs of life from a silent call
+	pace      time.Duration // for a client to send a request, or to take a piece of an answer
 	grace     time.Duration // for calls in flight when stdin ends: enough for a plan, and short against the 2 s in which a stop must be through
 	patience  time.Duration // for the gateway to return from calls that were stopped
 
@@ -74,7 +75,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		gateway: o.Gateway, log: o.Logger, now: o.Now,
-		heartbeat: 10 * time.Second, grace: 300 * time.Millisecond, patience: 10 * time.Second,
+		heartbeat: 10 * time.Second, pace: 30 * time.Second, grace: 300 * time.Millisecond, patience: 10 * time.Second,
 		registered: map[string]*tool.Tool{},
 	}
 	if s.log == nil {

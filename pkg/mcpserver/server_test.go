@@ -6,7 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,24 +156,29 @@ func TestHiddenToolStaysHidden(t *testing.T) {
 // against it.
 
 func TestTrap01EveryToolGoesThroughOneRegistration(t *testing.T) {
-	packages, err := parser.ParseDir(token.NewFileSet(), ".", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	registering := map[string]int{}
-	for _, p := range packages {
-		for _, f := range p.Files {
-			for _, d := range f.Decls {
-				ast.Inspect(d, func(n ast.Node) bool {
-					if s, ok := n.(*ast.SelectorExpr); ok {
-						switch s.Sel.Name {
-						case "AddTool", "AddTools", "SetTools", "AddTaskTool", "AddTaskTools", "AddSessionTool", "AddSessionTools", "WithTaskCapabilities":
-							registering[d.(*ast.FuncDecl).Name.Name+" "+s.Sel.Name]++
-						}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			ast.Inspect(d, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok {
+					switch s.Sel.Name {
+					case "AddTool", "AddTools", "SetTools", "AddTaskTool", "AddTaskTools", "AddSessionTool", "AddSessionTools", "WithTaskCapabilities":
+						registering[d.(*ast.FuncDecl).Name.Name+" "+s.Sel.Name]++
 					}
-					return true
-				})
-			}
+				}
+				return true
+			})
 		}
 	}
 	if diff := cmp.Diff(map[string]int{"register AddTool": 1}, registering); diff != "" {
@@ -276,6 +281,17 @@ func TestTrap11PanicsTellNothing(t *testing.T) {
 		}
 		if r := l.ask(t, l.era().rawCall(2, "ssh_ping", `{}`)); r.Error != nil {
 			t.Errorf("the next call: %v", r)
+		}
+	})
+}
+
+func TestPanicsOutsideACallTellNothing(t *testing.T) {
+	over(t, func(t *testing.T, g *site, _ *Server, l link) {
+		g.lost = true
+		for i, raw := range [][]byte{l.era().rawCall(1, "ssh_ping", `{}`), rawRequest(2, "tools/list", l.era().params(nil))} {
+			if r := l.ask(t, raw); r.Error == nil || r.Error.Code != -32603 || strings.Contains(r.Error.Message, "secret") {
+				t.Errorf("request %d: %v, want an internal error without details", i+1, r)
+			}
 		}
 	})
 }

@@ -1,0 +1,104 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+func TestSessionsExpireWhenIdle(t *testing.T) {
+	now := time.Unix(0, 0)
+	var forgotten []string
+	table := newSessions(func() time.Time { return now }, time.Minute, 10)
+	table.forget = func(id string) { forgotten = append(forgotten, id) }
+
+	idle, busy, fresh := table.open("a"), table.open("a"), table.open("b")
+	table.release(idle)
+	table.release(fresh)
+	now = now.Add(59 * time.Second)
+	if s := table.use("b", fresh.id); s != fresh {
+		t.Fatalf("a session used in time: %v", s)
+	}
+	table.release(fresh)
+	now = now.Add(2 * time.Second)
+	if s := table.use("a", idle.id); s != nil {
+		t.Error("an idle session is still there")
+	}
+	if !errors.Is(context.Cause(idle.ctx), tool.StopDisconnect) || !slices.Equal(forgotten, []string{idle.id}) {
+		t.Errorf("the idle session ended with %v; forgotten: %v", context.Cause(idle.ctx), forgotten)
+	}
+	if table.count() != 2 || busy.ctx.Err() != nil || fresh.ctx.Err() != nil {
+		t.Errorf("%d sessions are left, want the busy one and the fresh one", table.count())
+	}
+	table.release(busy) // idle from now on
+	now = now.Add(61 * time.Second)
+	if table.use("b", fresh.id); table.count() != 0 {
+		t.Errorf("%d sessions are left", table.count())
+	}
+	if len(table.bySubject) != 0 {
+		t.Errorf("subjects without a session are kept: %v", table.bySubject)
+	}
+}
+
+func TestSessionsOfASubjectAreCapped(t *testing.T) {
+	table := newSessions(time.Now, time.Hour, 2)
+	first, second := table.open("a"), table.open("a")
+	other := table.open("b")
+	if s := table.open("a"); s != nil {
+		t.Error("a third session while two are in use")
+	}
+	table.release(first)
+	table.release(second)
+	table.use("a", first.id)
+	table.release(first) // so that the second is the longest unused
+	third := table.open("a")
+	if third == nil || table.use("a", second.id) != nil || table.use("a", first.id) == nil || table.use("b", other.id) == nil {
+		t.Error("the third session did not push out the one that was unused longest")
+	}
+	if third.id == first.id || len(third.id) < 26 {
+		t.Errorf("id %q", third.id)
+	}
+}
+
+func TestSessionsAnswerTheirSubjectOnly(t *testing.T) {
+	table := newSessions(time.Now, time.Hour, 2)
+	s := table.open("a")
+	for _, try := range [][2]string{{"b", s.id}, {"a", ""}, {"a", s.id + "x"}, {"", s.id}} {
+		if table.use(try[0], try[1]) != nil {
+			t.Errorf("%q may use %q", try[0], try[1])
+		}
+	}
+	table.close(s, tool.StopDisconnect)
+	table.close(s, tool.StopDisconnect)
+	table.release(s)
+	if table.use("a", s.id) != nil {
+		t.Error("a closed session is used")
+	}
+}
+
+func TestInflightIsBounded(t *testing.T) {
+	f := newInflight()
+	var last *request
+	for range mostInFlight {
+		r, refused := f.begin(t.Context(), "", &message{id: []byte("1"), method: "x"}, tool.Caller{}, nil)
+		if refused != nil {
+			t.Fatal(refused.message)
+		}
+		last = r
+	}
+	if _, refused := f.begin(t.Context(), "", &message{id: []byte("1"), method: "x"}, tool.Caller{}, nil); refused == nil || refused.code != codeBusy {
+		t.Errorf("one more: %+v", refused)
+	}
+	f.end("", last)
+	if _, refused := f.begin(t.Context(), "", &message{id: []byte("1"), method: "x"}, tool.Caller{}, nil); refused != nil {
+		t.Errorf("after one ended: %s", refused.message)
+	}
+	f.stopAll(tool.StopShutdown)
+	if _, refused := f.begin(t.Context(), "", &message{id: []byte("1"), method: "x"}, tool.Caller{}, nil); refused == nil || refused.code != codeShutdown {
+		t.Errorf("after a shutdown: %+v", refused)
+	}
+}
