@@ -42,7 +42,7 @@ func TestRemote(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	got := RemoteEnv([]string{"A=it's", "B="}, "'a'")
-	if want := `exec /usr/bin/env 'A=it'\''s' 'B=' /bin/sh -c \''a'\'`; got != want {
+	if want := Remote(`export 'A=it'\''s' 'B='; 'a'`); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 	for _, bad := range []string{"", "A", "-i", "=x", "1A=b", "-S=a", "A B=c"} {
