@@ -3,9 +3,10 @@
 #
 #   docker build -t sallyport .
 #
-# Both base images are arguments. Where no image can be pulled, the stage "final"
-# takes a binary that exists already and needs no other stage before it, so the
-# classic builder can make it too (see .ci/container):
+# That needs BuildKit, the default builder, which leaves out the stage "final".
+# Both base images are arguments. Where no image can be pulled, "final" takes a
+# binary that exists already; no other stage with a RUN stands before it, so the
+# classic builder can make it (see .ci/container):
 #
 #   DOCKER_BUILDKIT=0 docker build --target final \
 #     --build-arg BASE_IMAGE=scratch --build-arg BINARY=sallyport -t sallyport .
