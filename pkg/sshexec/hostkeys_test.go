@@ -324,3 +324,91 @@ func (l *hostKeyLab) agree(t *testing.T, tc hostKeyCase) {
 		t.Errorf("ssh does not say %q, under\n%s", tc.want, text)
 	}
 }
+
+// TestUnknownHostKeyRemedy does what the remedy says, and is then believed.
+func TestUnknownHostKeyRemedy(t *testing.T) {
+	lab := newHostKeyLab(t)
+	for _, alias := range []string{"", "web1"} {
+		lab.write(t, "known_hosts", "")
+		there := target("nobody", lab.Addr)
+		there.Hostname = "localhost"
+		trust := newTrust(t, lab.path("known_hosts"))
+		login := Login{Password: "wrong", HostKeyAlias: alias}
+		f := failureOf(t, handshakeErr(t, trust, there, login))
+		if f.Code != tool.FailUnknownHostKey {
+			t.Fatalf("%s: %s", f.Code, f.Message)
+		}
+		for _, part := range []string{"ED25519", fingerprint(t, lab.ed25519), lab.path("known_hosts"), fmt.Sprint(lab.Addr.Port())} {
+			if !strings.Contains(f.Message, part) {
+				t.Errorf("%q does not name %s", f.Message, part)
+			}
+		}
+		if _, command, ok := strings.Cut(f.Remedy, "run: "); ok {
+			command, _, _ = strings.Cut(command, ", and reload")
+			sshtest.Require(t, "ssh-keyscan", "openssh-client")
+			if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", command, err, out)
+			}
+		} else if _, line, ok := strings.Cut(f.Remedy, "the line: "); ok {
+			line, _, _ = strings.Cut(line, ", and reload")
+			lab.write(t, "known_hosts", line+"\n")
+		} else {
+			t.Fatalf("no command and no line in: %s", f.Remedy)
+		}
+		if err := trust.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if f := failureOf(t, handshakeErr(t, trust, there, login)); f.Code != tool.FailAuth {
+			t.Errorf("alias %q: after the remedy: %s: %s", alias, f.Code, f.Message)
+		}
+	}
+}
+
+func fingerprint(t *testing.T, public string) string {
+	t.Helper()
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(public))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ssh.FingerprintSHA256(key)
+}
+
+func TestHostKeyFailuresNameBothKeysAndTheLine(t *testing.T) {
+	lab := newHostKeyLab(t)
+	file := lab.path("known_hosts")
+	there := target("nobody", lab.Addr)
+	for _, tc := range []struct {
+		lines string
+		code  tool.FailureCode
+		says  []string
+	}{
+		{
+			"# one\n[127.0.0.1]:{port} {stranger}\n", tool.FailChangedHostKey,
+			[]string{fingerprint(t, lab.ed25519), fingerprint(t, lab.stranger), file + ":2", "has changed"},
+		},
+		{"@revoked * {ed25519}\n", tool.FailRevokedHostKey, []string{fingerprint(t, lab.ed25519), file + ":1"}},
+		{"* " + someKey + "\n* {stranger}", tool.FailChangedHostKey, []string{fingerprint(t, someKey), file + ":1"}},
+	} {
+		lab.write(t, "known_hosts", lab.fill(t, []string{tc.lines}))
+		f := failureOf(t, handshakeErr(t, newTrust(t, file), there, Login{Password: "wrong"}))
+		if f.Code != tc.code {
+			t.Errorf("%s: %s", f.Code, f.Message)
+		}
+		for _, part := range tc.says {
+			if !strings.Contains(f.Message, part) {
+				t.Errorf("%q does not name %s", f.Message, part)
+			}
+		}
+	}
+	f := failureOf(t, handshakeErr(t, newTrust(t), there, Login{Password: "wrong"}))
+	if f.Code != tool.FailUnknownHostKey || !strings.Contains(f.Message, "no known_hosts file is configured") {
+		t.Errorf("without a file: %s: %s", f.Code, f.Message)
+	}
+	lab.write(t, "known_hosts", "")
+	behind := there
+	behind.Via = []tool.Target{{Alias: "bastion"}}
+	f = failureOf(t, handshakeErr(t, newTrust(t, file), behind, Login{Password: "wrong"}))
+	if !strings.Contains(f.Message, "through bastion") || strings.Contains(f.Remedy, "ssh-keyscan") {
+		t.Errorf("behind a jump host, where ssh-keyscan does not reach: %s; %s", f.Message, f.Remedy)
+	}
+}
