@@ -81,8 +81,9 @@ func (p *reporter) drain() {
 	}
 }
 
+// send says nothing more of a call that was stopped: nobody waits for it.
 func (p *reporter) send() {
-	if p.broken {
+	if p.broken || p.request.ctx.Err() != nil {
 		return
 	}
 	var err error

@@ -36,9 +36,6 @@ func TestCall(t *testing.T) {
 		if r := l.ask(t, l.era().rawCall(2, "ssh_run", run("uptime; id"))); r.Error != nil || !r.Result.IsError {
 			t.Errorf("refused call: %v", r)
 		}
-		if r := l.ask(t, l.era().rawCall(3, "ssh_run", `{"alias":"web1"}`)); r.Error != nil || !r.Result.IsError || !strings.Contains(r.text(), `"command" is required`) {
-			t.Errorf("call without an argument: %v", r)
-		}
 		if r := l.ask(t, l.era().rawCall(4, "ssh_ping", `null`)); r.Error != nil || r.Result.IsError {
 			t.Errorf("call without arguments: %v", r)
 		}
@@ -312,6 +309,16 @@ func TestTrap12RefusalsTakeThePlaceOfAnswers(t *testing.T) {
 	})
 }
 
+func TestTrap13ArgumentErrorsAreSentences(t *testing.T) {
+	over(t, func(t *testing.T, _ *site, _ *Server, l link) {
+		r := l.ask(t, l.era().rawCall(1, "ssh_run", `{"alias":"web1"}`))
+		want := `argument "command" is required; send it: a string` + "\ndecision 01JTESTDECISION"
+		if r.Error != nil || !r.Result.IsError || r.text() != want {
+			t.Errorf("%v, want isError and %q", r, want)
+		}
+	})
+}
+
 func TestTrap14SilentCallsShowSignsOfLife(t *testing.T) {
 	over(t, func(t *testing.T, g *site, s *Server, l link) {
 		s.heartbeat = 20 * time.Millisecond
@@ -326,7 +333,7 @@ func TestTrap14SilentCallsShowSignsOfLife(t *testing.T) {
 	})
 }
 
-func TestEffectsAllHaveHints(t *testing.T) {
+func TestTrap15EveryEffectHasHints(t *testing.T) {
 	for _, e := range []tool.Effect{tool.Observe, tool.Change, tool.Execute, tool.Link} {
 		if _, ok := hintsOf[e]; !ok {
 			t.Errorf("%s has none", e)

@@ -272,6 +272,7 @@ func TestClientOverStdio(t *testing.T) {
 			checkClient(t, g, c, e)
 			g.stopped(t, 2, tool.StopCancelled)
 			c.Close()
+			fromServer.Close() // as the end of a client's process does
 			toServer.Close()
 			serving.Wait()
 		})
