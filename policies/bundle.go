@@ -17,7 +17,8 @@ var Files embed.FS
 
 // Names of the files beside the bundle's own.
 const (
-	Capabilities = "capabilities.json"  // built-ins that policies may use
-	InputSchema  = "schemas/input.json" // of the input document
-	SiteSchema   = "schemas/site.json"  // of data.site
+	Capabilities      = "capabilities.json"         // built-ins that policies may use
+	InputSchema       = "schemas/input.json"        // of the input document
+	SiteSchema        = "schemas/site.json"         // of data.site
+	DecisionLogSchema = "schemas/decision_log.json" // of the records that system.log masks and drops
 )

@@ -44,7 +44,7 @@ func str(s string) *ast.Term {
 
 func num[T int | int64](n T) *ast.Term { return ast.InternedTerm(int64(n)) }
 
-func flag(b bool) *ast.Term { return ast.InternedTerm(b) }
+func boolean(b bool) *ast.Term { return ast.InternedTerm(b) }
 
 func object(fields ...pair) *ast.Term { return ast.NewTerm(ast.NewObject(fields...)) }
 
@@ -131,7 +131,7 @@ func opValue(op tool.Op) *ast.Term {
 	fields := make([]pair, 0, 8)
 	fields = append(fields,
 		text("action", string(op.Action)), text("effect", string(op.Effect)),
-		field("derived", flag(op.Derived)), field("call", num(op.Call)),
+		field("derived", boolean(op.Derived)), field("call", num(op.Call)),
 	)
 	if op.Command != nil {
 		fields = append(fields, field("command", documentValue(*op.Command)))
@@ -171,7 +171,7 @@ func featureValue(f shell.Feature) *ast.Term { return str(string(f)) }
 func commandValue(c shell.Command) *ast.Term {
 	fields := make([]pair, 0, 13)
 	fields = append(fields,
-		field("id", num(c.ID)), text("dir", c.Dir), field("static", flag(c.Static)),
+		field("id", num(c.ID)), text("dir", c.Dir), field("static", boolean(c.Static)),
 		field("wrappers", array(c.Wrappers, wrapperValue)), text("user", c.User),
 		field("assigns", array(c.Assigns, assignValue)), text("stdin", c.Stdin),
 		field("redirects", array(c.Redirects, redirectValue)), field("scope", stringsOf(c.Scope)),
@@ -193,14 +193,14 @@ func argValue(a shell.Arg) *ast.Term {
 	fields = optionalList(fields, "letters", a.Letters, str)
 	fields = optionalList(fields, "tails", a.Tails, str)
 	if a.Number {
-		fields = append(fields, field("number", flag(true)))
+		fields = append(fields, field("number", boolean(true)))
 	}
 	fields = optional(fields, "name", a.Name)
 	if a.Value != nil {
 		fields = append(fields, text("value", *a.Value))
 	}
 	if a.Pattern {
-		fields = append(fields, field("pattern", flag(true)))
+		fields = append(fields, field("pattern", boolean(true)))
 	}
 	if a.Path != nil {
 		fields = append(fields, field("path", pathValue(*a.Path)))
@@ -209,7 +209,7 @@ func argValue(a shell.Arg) *ast.Term {
 }
 
 func pathValue(p shell.Path) *ast.Term {
-	return object(field("clean", flag(p.Clean)), text("name", p.Name), field("under", stringsOf(p.Under)))
+	return object(field("clean", boolean(p.Clean)), text("name", p.Name), field("under", stringsOf(p.Under)))
 }
 
 func wrapperValue(w shell.Wrapper) *ast.Term {
@@ -217,11 +217,11 @@ func wrapperValue(w shell.Wrapper) *ast.Term {
 }
 
 func assignValue(a shell.Assign) *ast.Term {
-	return object(text("name", a.Name), text("value", a.Value), field("static", flag(a.Static)))
+	return object(text("name", a.Name), text("value", a.Value), field("static", boolean(a.Static)))
 }
 
 func redirectValue(r shell.Redirect) *ast.Term {
-	return object(text("op", r.Op), field("fd", num(r.FD)), text("path", r.Path), field("static", flag(r.Static)))
+	return object(text("op", r.Op), field("fd", num(r.FD)), text("path", r.Path), field("static", boolean(r.Static)))
 }
 
 // keys are the terms of all field names in an input.

@@ -21,7 +21,7 @@ decision := {
 	"allow": true,
 	"reasons": [],
 	"limits": limit.limits,
-	"redact": {pattern | some pattern in data.custom[_].redact},
+	"redact": {pattern | some name; some pattern in data.custom[name].redact},
 	"record": "full",
 	"approval": null,
 } if {
@@ -46,7 +46,10 @@ permit if {
 
 objection if some _ in command.deny
 
-objection if some _ in data.custom[_].deny
+objection if {
+	some name
+	some _ in data.custom[name].deny
+}
 
 reasons := explained if {
 	count(explained) > 0

@@ -18,13 +18,15 @@ permit if {
 permits(op) if {
 	op.derived
 	some line in input.ops
-	line.command.commands[_].id == op.call
+	some command in line.command.commands
+	command.id == op.call
 }
 
 # A custom package may permit what nobody here does, but not what the gateway
 # could not understand.
 permits(op) if {
-	op in data.custom[_].permit
+	some name
+	op in data.custom[name].permit
 	understood(op)
 }
 

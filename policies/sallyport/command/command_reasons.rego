@@ -21,14 +21,6 @@ unpermitted := [command |
 	not permitted(command)
 ]
 
-# held gives the granted profiles with a command table, by table.
-held[table] contains name if {
-	some name in host.granted
-	some table in data.sallyport.profiles.named[name].commands
-}
-
-profiles := concat(", ", sort(host.granted))
-
 # METADATA
 # title: The program is in no profile that you have
 # custom:
@@ -40,14 +32,6 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	programs := {program | some table, _ in held; some program, _ in data.sallyport.profiles.commands[table]}
 	detail := sprintf("%s is not in %s, which has %s", [called(command), profiles, concat(", ", sort(programs))])
 }
-
-known(command) if {
-	some table, _ in held
-	data.sallyport.profiles.commands[table][command.program]
-}
-
-# called is how a command calls its program.
-called(command) := reason.quoted(concat("", [command.dir, object.get(command, "program", "")]))
 
 # METADATA
 # title: A program may not be called from there
@@ -79,9 +63,28 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	])
 }
 
+# held gives the granted profiles with a command table, by table.
+held[table] contains name if {
+	some name in host.granted
+	some table in data.sallyport.profiles.named[name].commands
+}
+
+profiles := concat(", ", sort(host.granted))
+
+known(command) if {
+	some table, _ in held
+	data.sallyport.profiles.commands[table][command.program]
+}
+
+# called is how a command calls its program.
+called(command) := reason.quoted(concat("", [command.dir, object.get(command, "program", "")]))
+
 wrapper_fits(name, wrappers, i) if grammar.wrapper_fits(data.sallyport.profiles.named[name], wrappers, i)
 
 wrappers_permitted := concat(", ", wrappers) if {
-	wrappers := {wrapper | wrapper := data.sallyport.profiles.named[host.granted[_]].wrappers[_]}
+	wrappers := {wrapper |
+		some name in host.granted
+		some wrapper in data.sallyport.profiles.named[name].wrappers
+	}
 	count(wrappers) > 0
 } else := "none"

@@ -18,7 +18,10 @@ reloader if {
 
 reloader if data.site.gateway.reload.subjects[input.subject.id]
 
-reloader if data.site.gateway.reload.groups[input.subject.groups[_]]
+reloader if {
+	some group in input.subject.groups
+	data.site.gateway.reload.groups[group]
+}
 
 # METADATA
 # title: The caller may not control the gateway

@@ -33,10 +33,6 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	detail := replace(feature, "_", " ")
 }
 
-redirections := {"redirect", "redirect_both", "heredoc", "herestring"}
-
-assignments := {"assignment", "assignment_prefix", "array"}
-
 # METADATA
 # title: Output and input may not be redirected there
 # custom:
@@ -49,23 +45,6 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	detail := redirected(line)
 }
 
-# redirected names the targets that are not harmless, as far as they are known.
-redirected(line) := concat(", ", sort({shown |
-	some redirect in array.concat(
-		array.concat(line.writes, line.reads),
-		[own | own := line.commands[_].redirects[_]],
-	)
-	redirect.path != "/dev/null"
-	not harmless(redirect)
-	shown := sprintf("%s %s (descriptor %d)", [redirect.op, reason.quoted(redirect.path), redirect.fd])
-}))
-
-harmless(redirect) if {
-	redirect.op == "dup"
-	redirect.fd == 2
-	redirect.path == "1"
-}
-
 # METADATA
 # title: Variables may not be set
 # custom:
@@ -73,7 +52,7 @@ harmless(redirect) if {
 #   remedy: leave the assignment out; give the value as an option or an operand
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some line in lines
-	names := {assign.name | assign := line.commands[_].assigns[_]}
+	names := {assign.name | some command in line.commands; some assign in command.assigns}
 	count([feature | some feature in line.features; feature in assignments]) + count(names) > 0
 	detail := concat(", ", names)
 }
@@ -90,4 +69,25 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some word in command.words
 	some kind in word.kinds
 	detail := sprintf("%s: %s", [reason.quoted(word.text), replace(kind, "_", " ")])
+}
+
+redirections := {"redirect", "redirect_both", "heredoc", "herestring"}
+
+assignments := {"assignment", "assignment_prefix", "array"}
+
+# redirected names the targets that are not harmless, as far as they are known.
+redirected(line) := concat(", ", sort({shown |
+	some redirect in array.concat(
+		array.concat(line.writes, line.reads),
+		[own | some command in line.commands; some own in command.redirects],
+	)
+	redirect.path != "/dev/null"
+	not harmless(redirect)
+	shown := sprintf("%s %s (descriptor %d)", [redirect.op, reason.quoted(redirect.path), redirect.fd])
+}))
+
+harmless(redirect) if {
+	redirect.op == "dup"
+	redirect.fd == 2
+	redirect.path == "1"
 }

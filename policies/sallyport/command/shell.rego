@@ -23,7 +23,10 @@ permitted(command) if {
 	grammar.permits(data.sallyport.profiles.named[name], command)
 }
 
-permitted(command) if command in data.custom[_].permit
+permitted(command) if {
+	some name
+	command in data.custom[name].permit
+}
 
 # METADATA
 # title: A rule denies this command
@@ -35,7 +38,7 @@ deny contains reason.of(rego.metadata.rule(), detail) if {
 	some op in input.ops
 	some command in op.command.commands
 	grammar.permits(data.sallyport.profiles.named[name], command)
-	detail := sprintf("%s is in the denied profile %s", [concat(" ", command.argv), name])
+	detail := sprintf("%s is in the denied profile %s", [called(command), name])
 }
 
 # METADATA
@@ -44,27 +47,21 @@ deny contains reason.of(rego.metadata.rule(), detail) if {
 #   code: command_text_denied
 #   remedy: leave it out; limits.deny_substrings of policy.yml are the operator's
 deny contains reason.of(rego.metadata.rule(), part) if {
-	some part in limit.own.deny_substrings
-	contains(spoken, part)
+	parts := limit.own.deny_substrings
+	parts != []
+	some op in input.ops
+	text := said_by(op)
+	some part in parts
+	contains(text, part)
 }
 
-# spoken is all that a call would say to a shell: as submitted, and the words
-# that a shell makes of it, which quotes cannot hide. No text holds the null
-# character, so a denied text is never found across two of them.
-spoken := concat("\u0000", array.concat(
-	[op.command.text | some op in input.ops],
-	[concat(" ", words) | some op in input.ops; some words in words_in(op)],
-))
+# said_by is what an op would say to a shell: as submitted, and the words that a
+# shell makes of it, which no quoting can hide. The null character, which is in
+# no command, keeps the two apart.
+said_by(op) := concat("\u0000", [op.command.text, strings.replace_n(unquoted, object.get(op.command, "canonical", ""))])
 
-words_in(op) := [array.concat(around(command), words_of(command)) | some command in op.command.commands] if {
-	op.command
-} else := [op.argv]
+said_by(op) := concat(" ", op.argv)
 
-around(command) := [word |
-	some wrapper in command.wrappers
-	some word in array.concat([wrapper.program], wrapper.args)
-]
-
-words_of(command) := command.argv if {
-	command.argv
-} else := [word.text | some word in command.words]
+# In a canonical line there are single quotes, and a backslash before each
+# single quote, backslash and exclamation mark that is meant.
+unquoted := {`'`: "", `\'`: "'", `\\`: `\`, `\!`: "!"}

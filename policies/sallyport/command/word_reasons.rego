@@ -43,6 +43,126 @@ readings contains reading(c, name, verb, verb, array.slice(c.words, at + 1, coun
 	name := concat(" ", [c.command.program, c.words[at].text])
 }
 
+# METADATA
+# title: An option is not permitted
+# custom:
+#   code: command_option
+#   remedy: leave it out, or use one of those named; options have to be spelled in full
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some r in readings
+	some option in unknown_options(r)
+	detail := sprintf("%s: option %s is not in %s; allowed: %s", [
+		r.name, reason.quoted(option),
+		r.profiles, options_of(r.spec),
+	])
+}
+
+# METADATA
+# title: The value of an option is not permitted
+# custom:
+#   code: command_option_value
+#   remedy: give a value of that form; one that begins with a dash has to be joined to its option
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some r in readings
+	some fault in value_faults(r)
+	detail := concat(": ", [r.name, fault])
+}
+
+# METADATA
+# title: An option is missing
+# custom:
+#   code: command_option_required
+#   remedy: add it
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some r in settled
+	some needed in r.spec.require
+	not grammar.some_given(r.spec, r.words, needed)
+	detail := sprintf("%s: %s", [r.name, concat(" or ", [written(option) | some option in needed])])
+}
+
+# METADATA
+# title: There are too many operands or too few
+# custom:
+#   code: command_operand_count
+#   remedy: give as many as that
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some r in settled
+	given := count(r.operands)
+	least := object.get(r.wanted, "min", 0)
+	most := grammar.most(r.wanted)
+	true in {given < least, given > most}
+	kinds := concat(" ", [named(type) | some type in r.wanted.operands])
+	detail := sprintf("%s: %d, but it takes %d to %d: %s", [r.name, given, least, most, kinds])
+}
+
+# METADATA
+# title: A search of a whole tree has to be told of which
+# custom:
+#   code: command_path_required
+#   remedy: name a directory or a file
+reasons contains reason.of(rego.metadata.rule(), r.name) if {
+	some r in settled
+	grammar.lacks_path(r.spec, r.words, r.operands)
+}
+
+# METADATA
+# title: A path is outside of what is permitted
+# custom:
+#   code: command_path
+#   remedy: name a path that is, absolute and without . or .. in it
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some fault in faulty
+	data.sallyport.profiles.paths[fault.type]
+	not pattern_refused(fault)
+	detail := sprintf("%s: %s is not %s", [fault.name, reason.quoted(fault.operand.text), described(fault.type)])
+}
+
+# METADATA
+# title: An operand is not permitted
+# custom:
+#   code: command_operand
+#   remedy: give one of that form
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some fault in faulty
+	not data.sallyport.profiles.paths[fault.type]
+	not pattern_refused(fault)
+	detail := sprintf("%s: %s is not %s", [fault.name, reason.quoted(fault.operand.text), described(fault.type)])
+}
+
+# METADATA
+# title: A pattern is not permitted there
+# custom:
+#   code: command_pattern
+#   remedy: name the files, or list the directory first; quote the word if it is meant literally
+reasons contains reason.of(rego.metadata.rule(), detail) if some detail in misplaced_patterns
+
+# METADATA
+# title: The verb is not permitted
+# custom:
+#   code: command_verb
+#   remedy: use one of those named
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some c in candidates
+	word := verb_word(c)
+	not c.spec.sub[word.text]
+	[r | some r in readings; r.words == c.words; unknown_options(r) != set()] == []
+	detail := sprintf("%s: %s is not one of %s in %s%s", [
+		c.command.program, reason.quoted(word.text), concat(" ", object.keys(c.spec.sub)),
+		concat(", ", sort(c.names)), restartable(c),
+	])
+}
+
+# METADATA
+# title: The words are not in the form that the command wants
+# custom:
+#   code: command_form
+#   remedy: write it in that form
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some c in candidates
+	not grammar.fits({"glob": glob(c.names)}, c.spec, c.command)
+	detail := sprintf("%s takes %s", [c.command.program, form(c)])
+}
+
 verb_position(spec) := 0 if spec.sub_first
 
 verb_position(spec) := 2 if spec.git
@@ -83,20 +203,6 @@ reading(c, name, spec, wanted, words, skip) := {
 
 glob(names) := true in {data.sallyport.profiles.named[name].glob | some name in names}
 
-# METADATA
-# title: An option is not permitted
-# custom:
-#   code: command_option
-#   remedy: leave it out, or use one of those named; options have to be spelled in full
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some r in readings
-	some option in unknown_options(r)
-	detail := sprintf("%s: option %s is not in %s; allowed: %s", [
-		r.name, reason.quoted(option),
-		r.profiles, options_of(r.spec),
-	])
-}
-
 unknown_options(r) := {option | some word in r.words; option := unknown_option(r.spec, word)}
 
 unknown_option(spec, word) := concat("", ["-", letter]) if {
@@ -131,20 +237,9 @@ named(type) := upper(type) if data.sallyport.profiles.types[type]
 
 named(type) := type if not data.sallyport.profiles.types[type]
 
-# METADATA
-# title: The value of an option is not permitted
-# custom:
-#   code: command_option_value
-#   remedy: give a value of that form; one that begins with a dash has to be joined to its option
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some r in readings
-	some fault in value_faults(r)
-	detail := concat(": ", [r.name, fault])
-}
-
 value_faults(r) := {fault | some i, word in r.words; fault := value_fault(r, i, word)}
 
-value_fault(r, _, word) := sprintf("-%s wants %s, not %s", [letter, described(type), reason.quoted(substring(rest, 1, -1))]) if {
+value_fault(r, _, word) := unfit(concat("", ["-", letter]), type, substring(rest, 1, -1)) if {
 	word.kind == "letters"
 	not grammar.takes("letters", r.spec, word)
 	rest := grammar.behind_flags(r.spec, word)
@@ -158,13 +253,13 @@ value_fault(r, _, word) := sprintf("--%s takes no value", [word.name]) if {
 	is_string(word.value)
 }
 
-value_fault(r, _, word) := sprintf("--%s wants %s, not %s", [word.name, described(type), reason.quoted(word.value)]) if {
+value_fault(r, _, word) := unfit(concat("", ["--", word.name]), type, word.value) if {
 	word.kind == "long"
 	type := r.spec.long_valued[word.name]
 	not grammar.takes("long", r.spec, word)
 }
 
-value_fault(r, i, word) := sprintf("%s wants %s as the next word%s", [word.text, described(type), instead]) if {
+value_fault(r, i, word) := sprintf("%s wants a value %s as the next word%s", [word.text, described(type), instead]) if {
 	type := r.options[i]
 	type != ""
 	not grammar.value_fits(type, r.words, i + 1)
@@ -174,6 +269,8 @@ value_fault(r, i, word) := sprintf("%s wants %s as the next word%s", [word.text,
 	])
 }
 
+unfit(option, type, value) := sprintf("%s wants a value %s, not %s", [option, described(type), reason.quoted(value)])
+
 # settled are the readings whose options are in order, so that it is clear which
 # words are operands.
 settled contains r if {
@@ -182,46 +279,9 @@ settled contains r if {
 	value_faults(r) == set()
 }
 
-# METADATA
-# title: An option is missing
-# custom:
-#   code: command_option_required
-#   remedy: add it
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some r in settled
-	some needed in r.spec.require
-	not grammar.some_given(r.spec, r.words, needed)
-	detail := sprintf("%s: %s", [r.name, concat(" or ", [written(option) | some option in needed])])
-}
-
 written(option) := concat("", ["-", option]) if count(option) == 1
 
 written(option) := concat("", ["--", option]) if count(option) > 1
-
-# METADATA
-# title: There are too many operands or too few
-# custom:
-#   code: command_operand_count
-#   remedy: give as many as that
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some r in settled
-	given := count(r.operands)
-	least := object.get(r.wanted, "min", 0)
-	most := grammar.most(r.wanted)
-	true in {given < least, given > most}
-	kinds := concat(" ", [named(type) | some type in r.wanted.operands])
-	detail := sprintf("%s: %d, but it takes %d to %d: %s", [r.name, given, least, most, kinds])
-}
-
-# METADATA
-# title: A search of a whole tree has to be told of which
-# custom:
-#   code: command_path_required
-#   remedy: name a directory or a file
-reasons contains reason.of(rego.metadata.rule(), r.name) if {
-	some r in settled
-	grammar.lacks_path(r.spec, r.words, r.operands)
-}
 
 # faulty are operands that are not of the type wanted in their place, the first
 # few of each command.
@@ -237,42 +297,11 @@ faulty contains fault if {
 	)
 }
 
-# METADATA
-# title: A path is outside of what is permitted
-# custom:
-#   code: command_path
-#   remedy: name a path that is, absolute and without . or .. in it
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some fault in faulty
-	data.sallyport.profiles.paths[fault.type]
-	not pattern_refused(fault)
-	detail := sprintf("%s: %s is not %s", [fault.name, reason.quoted(fault.operand.text), described(fault.type)])
-}
-
-# METADATA
-# title: An operand is not permitted
-# custom:
-#   code: command_operand
-#   remedy: give one of that form
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some fault in faulty
-	not data.sallyport.profiles.paths[fault.type]
-	not pattern_refused(fault)
-	detail := sprintf("%s: %s is not %s", [fault.name, reason.quoted(fault.operand.text), described(fault.type)])
-}
-
 # described says in words what a type is.
 described(type) := sprintf("at or below %s%s", [concat(" or ", path.under), files]) if {
 	path := data.sallyport.profiles.paths[type]
 	files := concat("", [concat(" ", array.concat([", nor one of"], path.exact)) | path.exact != []])
 } else := concat("", ["of the form ", object.get(data.sallyport.profiles.types, type, type)])
-
-# METADATA
-# title: A pattern is not permitted there
-# custom:
-#   code: command_pattern
-#   remedy: name the files, or list the directory first; quote the word if it is meant literally
-reasons contains reason.of(rego.metadata.rule(), detail) if some detail in misplaced_patterns
 
 misplaced_patterns contains concat(": ", [fault.name, reason.quoted(fault.operand.text)]) if {
 	some fault in faulty
@@ -296,39 +325,13 @@ pattern_possible(fault) if {
 	data.sallyport.profiles.paths[fault.type].glob
 }
 
-# METADATA
-# title: The verb is not permitted
-# custom:
-#   code: command_verb
-#   remedy: use one of those named
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some c in candidates
-	word := verb_word(c)
-	not c.spec.sub[word.text]
-	[r | some r in readings; r.words == c.words; unknown_options(r) != set()] == []
-	detail := sprintf("%s: %s is not one of %s in %s%s", [
-		c.command.program, reason.quoted(word.text), concat(" ", object.keys(c.spec.sub)),
-		concat(", ", sort(c.names)), restartable(c),
-	])
-}
-
 # restartable adds which units a profile may restart, where that is what it is
 # about.
 restartable(c) := concat("", [sprintf("; sudo -n systemctl restart, reload or try-restart takes one unit %s", [unit]) |
 	c.command.program == "systemctl"
-	unit := described(data.sallyport.profiles.named[c.names[_]].restart_units)
+	some name in c.names
+	unit := described(data.sallyport.profiles.named[name].restart_units)
 ])
-
-# METADATA
-# title: The words are not in the form that the command wants
-# custom:
-#   code: command_form
-#   remedy: write it in that form
-reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some c in candidates
-	not grammar.fits({"glob": glob(c.names)}, c.spec, c.command)
-	detail := sprintf("%s takes %s", [c.command.program, form(c)])
-}
 
 form(c) := "words as they are, no patterns" if c.spec.raw
 
@@ -336,7 +339,8 @@ form(c) := sprintf("one of -e -f -d -s -r and one path %s, or %s", [described("l
 	c.spec.file_test
 }
 
-form(c) := sprintf("any of %s%s", [concat(" ", words), misfit(c.spec.tokens, c.spec.pairs, c.spec.prefixed, c.words)]) if {
+form(c) := sprintf("any of %s%s", [concat(" ", words), fault]) if {
+	fault := misfit(c.spec.tokens, c.spec.pairs, c.spec.prefixed, c.words)
 	prefixed := [concat("", [prefix, named(type)]) | some prefix, type in c.spec.prefixed]
 	words := array.concat(array.concat(c.spec.tokens, followed(c.spec.pairs)), prefixed)
 }

@@ -13,7 +13,7 @@ permit if {
 	input.host.kind == "posix"
 	some _ in granted
 	[hop | some hop in input.host.via; not holds(hop)] == []
-	[op | some op in input.ops; asks_gateway(op)] == []
+	[op | some op in input.ops; startswith(op.action, "gateway.")] == []
 }
 
 permit if {
@@ -29,7 +29,10 @@ granted contains profile if some profile, _ in class.allow.any
 
 granted contains profile if some profile, _ in class.allow.subjects[input.subject.id]
 
-granted contains profile if some profile, _ in class.allow.groups[input.subject.groups[_]]
+granted contains profile if {
+	some group in input.subject.groups
+	some profile, _ in class.allow.groups[group]
+}
 
 # METADATA
 # title: Profiles that some rule denies the caller on the host
@@ -37,14 +40,20 @@ denied contains profile if some profile, _ in class.deny.any
 
 denied contains profile if some profile, _ in class.deny.subjects[input.subject.id]
 
-denied contains profile if some profile, _ in class.deny.groups[input.subject.groups[_]]
+denied contains profile if {
+	some group in input.subject.groups
+	some profile, _ in class.deny.groups[group]
+}
 
 # holds says that the caller holds some profile on a jump host.
 holds(hop) if some _ in hop_class(hop).allow.any
 
 holds(hop) if some _ in hop_class(hop).allow.subjects[input.subject.id]
 
-holds(hop) if some _ in hop_class(hop).allow.groups[input.subject.groups[_]]
+holds(hop) if {
+	some group in input.subject.groups
+	some _ in hop_class(hop).allow.groups[group]
+}
 
 hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
 

@@ -10,14 +10,17 @@ import data.sallyport.lib.reason
 
 permit if {
 	limits
-	below(effective.concurrent, input.usage.running.host)
-	below(effective.calls_per_minute, input.usage.calls_last_minute.subject)
+	bounds := effective
+	below(bounds.concurrent, input.usage.running.host)
+	below(bounds.calls_per_minute, input.usage.calls_last_minute.subject)
 }
 
 limits := {
-	"seconds": effective.seconds,
-	"output_bytes": effective.output_bytes,
-	"concurrent": effective.concurrent,
+	"seconds": bounds.seconds,
+	"output_bytes": bounds.output_bytes,
+	"concurrent": bounds.concurrent,
+} if {
+	bounds := effective
 }
 
 # own is what the site says.
@@ -25,7 +28,7 @@ own := data.site.hosts[input.host.alias].limits if input.host.source == "invento
 
 own := data.site.limits if input.host.source == "gateway"
 
-narrower := [limits | limits := data.custom[_].limits]
+narrower := [bounds | some name; bounds := data.custom[name].limits]
 
 effective := own if narrower == []
 
@@ -35,11 +38,15 @@ effective := {name: narrow(name) |
 	narrower != []
 }
 
-narrow(name) := min(bounds(name)) if bounds(name) != set()
+narrow(name) := min(bounds_of(name)) if {
+	bounds_of(name) != set()
+} else := 0
 
-narrow(name) := 0 if bounds(name) == set()
-
-bounds(name) := {bound | some bound in [object.get(limits, name, 0) | some limits in array.concat([own], narrower)]; bound > 0}
+bounds_of(name) := {bound |
+	some said in array.concat([own], narrower)
+	bound := said[name]
+	bound > 0
+}
 
 # below says that one more is within a limit.
 below(0, _)

@@ -44,17 +44,6 @@ within(networks, address) if {
 	prefixes[substring(address.bits, 0, to_number(length))]
 }
 
-# dialled are the addresses that a call would dial, with whose they are.
-dialled contains {"name": input.host.alias, "address": address} if {
-	some address in input.network.addresses
-	address.ip == input.network.address
-}
-
-dialled contains {"name": hop.alias, "address": address} if {
-	some hop in input.host.via
-	some address in hop.addresses
-}
-
 # METADATA
 # title: The name does not resolve to an address
 # custom:
@@ -64,15 +53,6 @@ reasons contains reason.of(rego.metadata.rule(), name) if {
 	input.host.source != "gateway"
 	some name, _ in unresolved
 }
-
-unresolved[input.host.alias] := input.host.hostname if not input.network.address in listed
-
-unresolved[hop.alias] := hop.hostname if {
-	some hop in input.host.via
-	hop.addresses == []
-}
-
-listed contains address.ip if some address in input.network.addresses
 
 # METADATA
 # title: The address is in a blocked network
@@ -108,3 +88,23 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	not usable(target.address)
 	detail := sprintf("%s of %s is %s", [target.address.ip, target.name, target.address.scope])
 }
+
+# dialled are the addresses that a call would dial, with whose they are.
+dialled contains {"name": input.host.alias, "address": address} if {
+	some address in input.network.addresses
+	address.ip == input.network.address
+}
+
+dialled contains {"name": hop.alias, "address": address} if {
+	some hop in input.host.via
+	some address in hop.addresses
+}
+
+unresolved[input.host.alias] := input.host.hostname if not input.network.address in listed
+
+unresolved[hop.alias] := hop.hostname if {
+	some hop in input.host.via
+	hop.addresses == []
+}
+
+listed contains address.ip if some address in input.network.addresses

@@ -19,7 +19,7 @@ permits(profile, command) if {
 	command.dir in directories
 	command.assigns == []
 	command.scope == []
-	[i | some i, _ in command.wrappers; not wrapper_fits(profile, command.wrappers, i)] == []
+	wrapped(profile, command.wrappers)
 	some table in profile.commands
 	spec := data.sallyport.profiles.commands[table][command.program]
 	fits(profile, spec, command)
@@ -28,8 +28,8 @@ permits(profile, command) if {
 permits(profile, command) if restarts(profile, command)
 
 # words_of are the words after the program; undefined if one is not known.
-words_of(command) := command.args if {
-	command.args
+words_of(command) := words if {
+	words := command.args
 } else := [] if {
 	command.static
 }
@@ -41,8 +41,6 @@ fits(profile, spec, command) if {
 	plain(spec)
 	plain_fits(profile, spec, words_of(command))
 }
-
-plain(spec) if [key | some key in ["raw", "sub", "tokens", "find", "file_test"]; spec[key]] == []
 
 # Any literal words.
 fits(_, spec, command) if {
@@ -100,9 +98,12 @@ fits(profile, spec, command) if {
 	begin := tests_begin(words)
 	begin > 0
 	starts := array.slice(words, 0, begin)
-	[start | some start in starts; not operand_fits(profile, spec.find.starts, start)] == []
+	type := spec.find.starts
+	[start | some start in starts; not operand_fits(profile, type, start)] == []
 	listed(spec.find.unary, spec.find.valued, {}, array.slice(words, begin, count(words)))
 }
+
+plain(spec) if [key | some key in ["raw", "sub", "tokens", "find", "file_test"]; spec[key]] == []
 
 tests_begin(words) := min({i | some i, word in words; startswith(word.text, "-")} | {count(words)})
 
@@ -116,6 +117,11 @@ file_test_words(command) := array.slice(command.args, 0, last) if {
 }
 
 # Options and operands.
+
+plain_fits(_, spec, []) if {
+	not spec.require
+	object.get(spec, "min", 0) == 0
+}
 
 plain_fits(profile, spec, words) if {
 	options := options_in(spec, words)
@@ -188,8 +194,8 @@ behind_flags(spec, word) := trim_left(substring(word.text, 1, -1), object.get(sp
 # the next word, or a letter and its value in one.
 letters_take(_, "") := ""
 
-letters_take(spec, rest) := spec.valued[rest] if {
-	spec.valued[rest]
+letters_take(spec, rest) := type if {
+	type := spec.valued[rest]
 } else := "" if {
 	matches(spec.valued[substring(rest, 0, 1)], substring(rest, 1, -1))
 }
@@ -240,15 +246,17 @@ operands_fit(profile, spec, operands) if {
 }
 
 # most operands that there may be; more words than this make no command line.
-most(spec) := spec.max if {
-	spec.max
+most(spec) := number if {
+	number := spec.max
 } else := 16384 if {
 	endswith(spec.operands[count(spec.operands) - 1], "*")
 } else := count(object.get(spec, "operands", []))
 
 # type_at is the type wanted of an operand; a star says that the last one is for
 # all that follow.
-type_at(spec, i) := trim_suffix(spec.operands[min([i, count(spec.operands) - 1])], "*")
+type_at(spec, i) := trim_suffix(type, "*") if {
+	type := spec.operands[i]
+} else := trim_suffix(spec.operands[count(spec.operands) - 1], "*")
 
 # operand_fits says that a word is of a type: below a directory, one of the
 # files, a pattern below a directory, or a value.
@@ -256,7 +264,8 @@ operand_fits(_, type, word) if {
 	word.path.clean
 	word.kind == "operand"
 	not word.pattern
-	data.sallyport.profiles.paths[type].under[_] in word.path.under
+	some directory in data.sallyport.profiles.paths[type].under
+	directory in word.path.under
 }
 
 operand_fits(_, type, word) if {
@@ -272,7 +281,8 @@ operand_fits(profile, type, word) if {
 	word.path.clean
 	word.kind == "operand"
 	data.sallyport.profiles.paths[type].glob
-	data.sallyport.profiles.paths[type].under[_] in word.path.under
+	some directory in data.sallyport.profiles.paths[type].under
+	directory in word.path.under
 }
 
 operand_fits(_, type, word) if {
@@ -320,6 +330,14 @@ listed_word(_, _, prefixes, words, i) if {
 
 # Wrappers.
 
+# wrapped says that all that runs a command may.
+wrapped(_, [])
+
+wrapped(profile, wrappers) if {
+	wrappers != []
+	[i | some i, _ in wrappers; not wrapper_fits(profile, wrappers, i)] == []
+}
+
 # wrapper_fits says that a wrapper is one that the profile permits: at most two,
 # none twice, sudo outermost.
 wrapper_fits(profile, wrappers, i) if {
@@ -346,7 +364,7 @@ restarts(profile, command) if {
 	command.dir in directories
 	command.assigns == []
 	command.scope == []
-	[i | some i, _ in command.wrappers; not wrapper_fits(profile, command.wrappers, i)] == []
+	wrapped(profile, command.wrappers)
 	unit := {"operands": [profile.restart_units], "min": 1, "max": 1}
 	verb_fits(profile, {"sub": {"restart": unit, "reload": unit, "try-restart": unit}}, command.args)
 }

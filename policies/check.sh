@@ -1,0 +1,16 @@
+#!/bin/sh
+# Checks the bundle in this directory with the plain opa binary, or with the one
+# that go.mod names if there is none. CI runs exactly this.
+set -eu
+cd "$(dirname "$0")"
+
+OPA=opa
+command -v opa >/dev/null || OPA="go tool opa"
+
+$OPA fmt --list --fail .
+$OPA check --strict --bundle . --schema schemas --capabilities capabilities.json
+$OPA test --bundle . --capabilities capabilities.json
+$OPA test --bundle . --capabilities capabilities.json --coverage --threshold 100 --format json >/dev/null || {
+	echo "policies: not every shipped rule is covered; see $OPA test --bundle . --coverage" >&2
+	exit 1
+}

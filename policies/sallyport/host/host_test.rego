@@ -1,0 +1,116 @@
+package sallyport.host_test
+
+import data.sallyport.host
+import data.sallyport.lib.fixture_test as fixture
+
+uptime := fixture.run("readonly", [["uptime"]])
+
+grant := {"readonly": fixture.grant}
+
+granting := {
+	"any": {"any": grant, "groups": {}, "subjects": {}},
+	"subject": {"any": {}, "groups": {}, "subjects": {"agent-7": grant}},
+	"group": {"any": {}, "groups": {"sre": grant}, "subjects": {}},
+}
+
+withholding := {
+	"nobody": {"any": {}, "groups": {}, "subjects": {}},
+	"another subject": {"any": {}, "groups": {}, "subjects": {"agent-8": grant}},
+	"another group": {"any": {}, "groups": {"dba": grant}, "subjects": {}},
+}
+
+none := {"any": {}, "groups": {}, "subjects": {}}
+
+test_granted[name] if {
+	some name, grants in granting
+	site := replaced({"allow": grants, "deny": none})
+	host.permit with input as uptime with data.site as site
+	host.granted == {"readonly"} with input as uptime with data.site as site
+	host.denied == set() with input as uptime with data.site as site
+}
+
+test_not_granted[name] if {
+	some name, grants in withholding
+	site := replaced({"allow": grants, "deny": none})
+	not host.permit with input as uptime with data.site as site
+	reasons := host.reasons with input as uptime with data.site as site
+	{reason.code | some reason in reasons} == {"host_not_granted"}
+	{reason.detail | some reason in reasons} == {"agent-7 on readonly"}
+}
+
+test_denied[name] if {
+	some name, grants in granting
+	site := replaced({"allow": none, "deny": grants})
+	host.denied == {"readonly"} with input as uptime with data.site as site
+}
+
+# replaced is site data in which the host's class is another one.
+replaced(class) := object.union(
+	object.remove(fixture.site, ["classes"]),
+	{"classes": object.union(object.remove(fixture.site.classes, ["readonly"]), {"readonly": class})},
+)
+
+test_unknown_host if {
+	call := fixture.run("web9", [["uptime"]])
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {"host_unknown"}
+}
+
+test_source if {
+	call := changed({"source": "adhoc"})
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {"host_source"}
+}
+
+test_kind[kind] if {
+	some kind in ["", "network", "windows", "restricted"]
+	call := changed({"kind": kind})
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {"host_kind"}
+}
+
+test_hop[name] if {
+	some name, tc in {
+		"granted to all": {"alias": "ops", "class": {"allow": granting.any, "deny": none}, "codes": set()},
+		"granted to subject": {"alias": "ops", "class": {"allow": granting.subject, "deny": none}, "codes": set()},
+		"granted to group": {"alias": "ops", "class": {"allow": granting.group, "deny": none}, "codes": set()},
+		"not granted": {"alias": "ops", "class": {"allow": none, "deny": none}, "codes": {"host_hop_not_granted"}},
+		"not in the inventory": {"alias": "x", "class": {}, "codes": {"host_hop_not_granted"}},
+	}
+	hop := {"alias": tc.alias, "hostname": "hop", "port": 22, "addresses": []}
+	call := changed({"via": [hop]})
+	site := object.union(
+		object.remove(fixture.site, ["classes"]),
+		{"classes": object.union(object.remove(fixture.site.classes, ["ops"]), {"ops": tc.class})},
+	)
+	permitted(call, site) == no(tc.codes)
+	reasons := host.reasons with input as call with data.site as site
+	tc.codes == {reason.code | some reason in reasons}
+}
+
+test_gateway if {
+	call := fixture.ask("gateway.list", "hosts")
+	host.permit with input as call with data.site as fixture.site
+	codes(call) == set()
+}
+
+test_mixed[name] if {
+	some name, call in {
+		"command in the gateway": object.union(uptime, {"host": {"source": "gateway"}}),
+		"gateway on a host": object.union(uptime, {"ops": fixture.ask("gateway.list", "hosts").ops}),
+	}
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {"host_mixed"}
+}
+
+changed(fields) := object.union(uptime, {"host": fields})
+
+permitted(call, site) if {
+	host.permit with input as call with data.site as site
+} else := false
+
+codes(call) := {reason.code | some reason in reasons} if {
+	reasons := host.reasons with input as call with data.site as fixture.site
+}
+
+no(codes) := count(codes) == 0
