@@ -48,7 +48,7 @@ printf '%%s\n' "$line" >>%s
 if [ -p /dev/stdin ]; then while read -r _; do :; done; fi
 `
 
-func newSite(t *testing.T) site {
+func newSite(t testing.TB) site {
 	t.Helper()
 	s := site{dir: t.TempDir()}
 	s.standIns, s.starts = filepath.Join(s.dir, "bin"), filepath.Join(s.dir, "starts")
@@ -69,7 +69,7 @@ func newSite(t *testing.T) site {
 	return s
 }
 
-func (s site) write(t *testing.T, name, content string, mode os.FileMode) {
+func (s site) write(t testing.TB, name, content string, mode os.FileMode) {
 	t.Helper()
 	path := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -80,7 +80,7 @@ func (s site) write(t *testing.T, name, content string, mode os.FileMode) {
 	}
 }
 
-func (s site) writeConfig(t *testing.T) {
+func (s site) writeConfig(t testing.TB) {
 	t.Helper()
 	var servers, rules strings.Builder
 	for _, name := range policies.Profiles() {
