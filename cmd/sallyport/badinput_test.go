@@ -122,6 +122,11 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
+	_, err := client.Call(t.Context(), "ssh_rum", callArgs{})
+	lines := auditLines(t, s)
+	if err == nil || !strings.Contains(err.Error(), "ssh_run") || !strings.Contains(lines[len(lines)-1], "unknown_tool") {
+		t.Errorf("unknown tool: %v; last record %s", err, lines[len(lines)-1])
+	}
 	if answer, err := client.Call(t.Context(), "ssh_run", runArgs("good", "echo still here")); err != nil || answer.IsError {
 		t.Errorf("afterwards: %v %s", err, answer.Text)
 	}

@@ -34,10 +34,7 @@ type call struct {
 func (c *call) planIt() *tool.Problem {
 	g := c.gateway
 	if c.tool = g.tools[c.name]; c.tool == nil {
-		return &tool.Problem{
-			Code: "unknown_tool", Message: fmt.Sprintf("there is no tool %q", c.name),
-			Remedy: "did you mean " + g.similar(c.name),
-		}
+		return c.unknownTool()
 	}
 	plan, err := c.tool.Plan(c.args)
 	var bad *tool.ArgumentError
@@ -54,6 +51,13 @@ func (c *call) planIt() *tool.Problem {
 		}
 	}
 	return nil
+}
+
+func (c *call) unknownTool() *tool.Problem {
+	return &tool.Problem{
+		Code: "unknown_tool", Message: fmt.Sprintf("there is no tool %q", c.name),
+		Remedy: "did you mean " + c.gateway.similar(c.name),
+	}
 }
 
 // onEach walks the plan on every target, side by side under a bound; one

@@ -117,6 +117,13 @@ func (g *Gateway) Tools(_ context.Context, _ tool.Caller) []*tool.Tool {
 	return all
 }
 
+// NoTool puts a call to a tool that does not exist, or not for this caller, on
+// record.
+func (g *Gateway) NoTool(ctx context.Context, caller tool.Caller, name string) {
+	c := &call{gateway: g, id: newID(g.now()), caller: caller, name: name}
+	c.recordInvalid(ctx, c.unknownTool())
+}
+
 // Ready says why calls would be refused whatever they ask for; nil when they
 // would not.
 func (g *Gateway) Ready(_ context.Context) error { return g.decider.Ready() }

@@ -19,9 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if fixture() {
-		return
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -36,6 +33,7 @@ func TestMain(m *testing.M) {
 type site struct {
 	mu       sync.Mutex
 	calls    []visit
+	missed   []string      // subject and name of calls to tools that there are not
 	changed  chan struct{} // closed and replaced when calls changes
 	broken   error         // what Ready answers
 	lost     bool          // Tools panics
@@ -49,6 +47,12 @@ type visit struct {
 	args   string
 	done   bool
 	cause  error // of the end of its context, if that ended first
+}
+
+func (g *site) NoTool(_ context.Context, caller tool.Caller, name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.missed = append(g.missed, caller.Subject+" "+name)
 }
 
 func newSite() *site { return &site{changed: make(chan struct{})} }
@@ -244,5 +248,7 @@ func (quick) Call(context.Context, tool.Caller, string, json.RawMessage, func(to
 }
 
 func (quick) Tools(context.Context, tool.Caller) []*tool.Tool { return tools }
+
+func (quick) NoTool(context.Context, tool.Caller, string) {}
 
 func (quick) Ready(context.Context) error { return nil }

@@ -41,6 +41,9 @@ type Gateway interface {
 	// Tools lists, by name, the tools that a caller could ever use.
 	Tools(ctx context.Context, caller tool.Caller) []*tool.Tool
 	Call(ctx context.Context, caller tool.Caller, name string, args json.RawMessage, progress func(tool.Progress)) gateway.Result
+	// NoTool is told of a call to a tool that the caller does not have, so that
+	// it is on record.
+	NoTool(ctx context.Context, caller tool.Caller, name string)
 	// Ready says why calls would be refused whatever they ask for; nil when
 	// they would not.
 	Ready(ctx context.Context) error

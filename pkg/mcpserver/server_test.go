@@ -130,6 +130,9 @@ func TestUnknownTool(t *testing.T) {
 		if len(g.calls) > 0 {
 			t.Errorf("reached the gateway: %+v", g.calls)
 		}
+		if len(g.missed) != 6 || strings.HasPrefix(g.missed[0], " ") {
+			t.Errorf("the gateway was told of %q", g.missed)
+		}
 	})
 }
 

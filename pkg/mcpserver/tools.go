@@ -50,7 +50,8 @@ func (s *Server) admit(ctx context.Context, _ any, _ *mcp.CallToolRequest) {
 	if r == nil {
 		return
 	}
-	tools := s.gateway.Tools(r.ctx, s.callerOf(ctx, r))
+	caller := s.callerOf(ctx, r)
+	tools := s.gateway.Tools(r.ctx, caller)
 	for _, t := range tools {
 		if t.Name == r.msg.tool {
 			s.register(t)
@@ -59,7 +60,7 @@ func (s *Server) admit(ctx context.Context, _ any, _ *mcp.CallToolRequest) {
 		}
 	}
 	r.refusal = noSuchTool(r, tools)
-	s.log.Warn("unknown tool", "subject", r.caller.Subject, "tool", clip(r.msg.tool))
+	s.gateway.NoTool(r.ctx, caller, clip(r.msg.tool))
 }
 
 // register makes a tool known to mcp-go. It is the only place that does: a
