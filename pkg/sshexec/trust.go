@@ -137,7 +137,7 @@ var handshakeTexts = []struct {
 	remedy string
 }{
 	{
-		"ssh: disconnect, reason 2: Too many authentication failures", tool.FailAuth,
+		`ssh: disconnect, reason 2: "Too many authentication failures`, tool.FailAuth,
 		"the host ended the login after too many attempts",
 		"offer fewer credentials: name the one key that this host accepts",
 	},
@@ -162,6 +162,9 @@ func brokenHandshake(err error, target tool.Target) *tool.Failure {
 		Message: place(target) + ": the connection broke during the SSH handshake",
 		Remedy:  "check that an SSH server listens on this port, and its log",
 		Cause:   err,
+	}
+	if _, said, ok := strings.Cut(err.Error(), "ssh: disconnect, reason "); ok {
+		f.Message = place(target) + ": the host ended the handshake, for reason " + remote(said)
 	}
 	for _, hungUp := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
 		if errors.Is(err, hungUp) {
