@@ -77,7 +77,7 @@ func prepareIfDefined(ctx context.Context, query string, c *ast.Compiler, store 
 func revisionsIn(ctx context.Context, store storage.Store, txn storage.Transaction) (map[string]string, error) {
 	names, err := bundle.ReadBundleNamesFromStore(ctx, store, txn)
 	if err != nil {
-		return nil, fmt.Errorf("bundle names: %w", err)
+		return nil, err
 	}
 	revisions := make(map[string]string, len(names))
 	for _, name := range names {
