@@ -20,7 +20,10 @@ func auditCommand() *cobra.Command {
 		Use:   "verify FILE...",
 		Short: "Check that no line was changed, removed, added or moved",
 		Long: `Follow the chain through the files, oldest first, and name the first line that
-does not fit. Rotated files are given in their order: audit.jsonl.1 audit.jsonl.`,
+does not fit. Rotated files are given in their order: audit.jsonl.1 audit.jsonl.
+
+A chain cannot show that lines are missing at its end. Keep the last chain hash
+that this prints where the gateway cannot write, and compare.`,
 		Example: "  sallyport audit verify audit.jsonl",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -30,6 +33,7 @@ does not fit. Rotated files are given in their order: audit.jsonl.1 audit.jsonl.
 			}
 			return print(c, report, func(w io.Writer) {
 				fmt.Fprintf(w, "%d lines, chain intact\n", report.Lines)
+				fmt.Fprintf(w, "last line %d, chain %s\n", report.Last, report.Chain)
 				for _, note := range report.Notes {
 					fmt.Fprintln(w, "note: "+note)
 				}

@@ -138,19 +138,25 @@ func (d *demo) verdict(status string, allowed *bool) string {
 // processIsGone looks for the stopped command in the process table of the host,
 // which is this machine.
 func (d *demo) processIsGone() error {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil // not Linux: there is no table to look at
-	}
-	want := []byte(strings.ReplaceAll(sleepLine, " ", "\x00") + "\x00")
-	for _, e := range entries {
-		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-		if err == nil && bytes.Equal(line, want) {
-			return fmt.Errorf("process %s (%s) outlived its stop", e.Name(), sleepLine)
-		}
+	if pid := processOf(sleepLine); pid != "" {
+		return fmt.Errorf("process %s (%s) outlived its stop", pid, sleepLine)
 	}
 	d.screen.field("", d.screen.paint(green, "and the process table has no more "+sleepLine))
 	return nil
+}
+
+// processOf finds a process of this machine by its words, which hold no blanks
+// themselves; empty when there is none, or no process table to look at.
+func processOf(line string) (pid string) {
+	want := []byte(strings.ReplaceAll(line, " ", "\x00") + "\x00")
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		words, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if err == nil && bytes.Equal(words, want) {
+			return e.Name()
+		}
+	}
+	return ""
 }
 
 // records shows the lines that the calls left in both logs and verifies the

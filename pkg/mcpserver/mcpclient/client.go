@@ -46,11 +46,7 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	var options []client.ClientOption
-	if o.Legacy {
-		options = append(options, client.WithLegacyProtocolOnly())
-	}
-	c := client.NewClient(t, options...)
+	c := client.NewClient(t)
 	if err := c.Start(ctx); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
 	}

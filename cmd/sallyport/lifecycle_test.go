@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/pkg/audit"
+	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
+)
+
+// eventually polls until a condition holds; a busy machine may take its time.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for range 400 {
+		if holds() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
+
+func connect(t *testing.T, url string) *mcpclient.Session {
+	t.Helper()
+	client, err := mcpclient.Connect(t.Context(), mcpclient.Options{URL: url, Name: "e2e", Version: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// sleeper is a site on which something may run that takes time.
+func sleeper(t *testing.T) site {
+	t.Helper()
+	s := newSite(t)
+	s.permitSleep(t)
+	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies]}\n"+
+		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	return s
+}
+
+// startGateway runs the gateway over HTTP as a process.
+func startGateway(t *testing.T, s site) (*exec.Cmd, *mcpclient.Session) {
+	t.Helper()
+	gateway := gatewayProcess(t, "serve", "--config", s.dir, "--transport", "http")
+	stderr, err := gateway.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = gateway.Process.Kill() })
+	return gateway, connect(t, servingURL(t, stderr))
+}
+
+func TestReloadOnChangeAndSignal(t *testing.T) {
+	s := sleeper(t)
+	gateway, client := startGateway(t, s)
+	allowed := func() bool {
+		return !mustCall(t, client, runArgs("readonly", "uptime")).IsError
+	}
+	if !allowed() {
+		t.Fatal("uptime is not allowed at the start")
+	}
+	good, err := os.ReadFile(filepath.Join(s.dir, "policy.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "policy.yml", "rules: []\n", 0o600)
+	eventually(t, "a changed file takes a grant away", func() bool { return !allowed() })
+
+	s.write(t, "policy.yml", "rulez: []\n", 0o600)
+	eventually(t, "a bad file is on record", func() bool { return strings.Contains(lastAudit(t, s, audit.Reload), "rulez") })
+	if allowed() {
+		t.Error("a bad file changed what is allowed")
+	}
+
+	s.write(t, "policy.yml", string(good), 0o600)
+	if err := gateway.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "SIGHUP brings the grant back", allowed)
+}
+
+// lastAudit is the last line of a type in the audit stream.
+func lastAudit(t *testing.T, s site, kind audit.Type) (last string) {
+	t.Helper()
+	for _, line := range auditLines(t, s) {
+		if strings.Contains(line, `"type":"`+string(kind)+`"`) {
+			last = line
+		}
+	}
+	return last
+}
+
+// However a call ends before its command does, the command ends on the host and
+// the audit stream says how.
+func TestWhatRunsIsStopped(t *testing.T) {
+	const line = "sleep 271.82"
+	for name, tc := range map[string]struct {
+		end  func(t *testing.T, gateway *exec.Cmd, cancel context.CancelFunc)
+		stop string
+	}{
+		"shutdown": {func(t *testing.T, gateway *exec.Cmd, _ context.CancelFunc) {
+			if err := gateway.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}, `"stop":"shutdown"`},
+		"caller gone": {func(_ *testing.T, _ *exec.Cmd, cancel context.CancelFunc) { cancel() }, `"stop":"disconnect"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sleeper(t)
+			gateway, client := startGateway(t, s)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = client.Call(ctx, "ssh_run", runArgs("diagnose", line))
+			}()
+			eventually(t, "the command runs", func() bool { return processOf(line) != "" })
+			tc.end(t, gateway, cancel)
+			eventually(t, "the command is gone", func() bool { return processOf(line) == "" })
+			eventually(t, "its end is on record", func() bool { return strings.Contains(lastAudit(t, s, audit.Finished), tc.stop) })
+			cancel()
+			<-ended
+		})
+	}
+}
+
+// Over stdio the end of input is the end of the caller.
+func TestEndOfInputStopsWhatRuns(t *testing.T) {
+	const line = "sleep 161.80"
+	s := sleeper(t)
+	gateway := gatewayProcess(t, "serve", "--config", s.dir)
+	stdin, err := gateway.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout bytes.Buffer
+	gateway.Stdout = &stdout
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = gateway.Process.Kill() })
+	for _, message := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"e2e","version":"1"}}}`,
+		`{"jsonrpc":"2.0","method":"notifications/initialized"}`,
+		`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"ssh_run","arguments":{"alias":"diagnose","command":"` + line + `"}}}`,
+	} {
+		if _, err := io.WriteString(stdin, message+"\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the command runs", func() bool { return processOf(line) != "" })
+	stdin.Close()
+	if err := gateway.Wait(); err != nil {
+		t.Errorf("the gateway ended with %v", err)
+	}
+	if pid := processOf(line); pid != "" {
+		t.Errorf("process %s outlived the gateway", pid)
+	}
+	if last := lastAudit(t, s, audit.Finished); !strings.Contains(last, `"stop":"disconnect"`) {
+		t.Errorf("last record: %s", last)
+	}
+	for _, out := range bytes.Split(bytes.TrimSpace(stdout.Bytes()), []byte("\n")) {
+		if !bytes.HasPrefix(out, []byte(`{"`)) {
+			t.Errorf("on stdout: %s", out)
+		}
+	}
+}
