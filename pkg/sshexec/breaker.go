@@ -203,10 +203,8 @@ func (g *gates) forgive() {
 }
 
 // sweep drops addresses that nothing is known against, so that the table does
-// not grow with every address ever dialled.
+// not grow with every address ever dialled. It runs with mu held.
 func (g *gates) sweep() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	now := g.now()
 	maps.DeleteFunc(g.at, func(_ string, a *gate) bool {
 		return a.inFlight == 0 && a.penaltyAt(now) == 0 && !now.Before(a.until) && !a.anyLoginOpen(now)

@@ -29,7 +29,8 @@ type conn struct {
 	wake     chan struct{} // tend has something to do
 	chans    <-chan ssh.NewChannel
 	reqs     <-chan *ssh.Request
-	ended    atomic.Int32 // sessions closed since the last barrier
+	ending   atomic.Int32 // sessions whose command is over, until behind the barrier
+	ended    atomic.Int32 // of those, closed since the last barrier
 	watchdog *time.Timer  // runs while a reply is awaited
 	asked    atomic.Int64 // when for that reply, on the clock; 0 when there is none
 

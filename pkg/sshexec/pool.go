@@ -64,14 +64,11 @@ type host struct {
 	key       poolKey
 	target    tool.Target
 	conns     []*conn
-	dials     []*dial
+	dials     int       // connections being made
 	waiters   []*waiter // first come, first served
 	sessions  int       // sessions that the server allows at once on a connection, as far as is known
 	growAfter time.Time
 }
-
-// dial is a connection being made. It is given up when nobody waits any more.
-type dial struct{ cancel context.CancelFunc }
 
 // waiter is a job that waits for a connection. Either arrives once.
 type waiter struct {
@@ -140,11 +137,6 @@ func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
 	default:
 	}
 	h.waiters = slices.DeleteFunc(h.waiters, func(x *waiter) bool { return x == w })
-	if len(h.waiters) == 0 {
-		for _, d := range h.dials {
-			d.cancel()
-		}
-	}
 	if len(h.conns) > 0 && w.want != wantTunnel {
 		return noSession(h.target, "no session became free in time", ctx.Err())
 	}
@@ -175,13 +167,14 @@ func (p *pool) settle(h *host) {
 		return true
 	})
 	p.grow(h)
-	if len(h.waiters)+len(h.conns)+len(h.dials) == 0 && p.hosts[h.key] == h {
+	if len(h.waiters)+len(h.conns)+h.dials == 0 && p.hosts[h.key] == h {
 		delete(p.hosts, h.key)
 	}
 }
 
 // grow starts as many connections as the waiters need and the host may have.
-// A stop may have one more than that: it must not wait for what it is to end.
+// Sessions that are about to be free are not worth a connection. A stop may have
+// one more than others: it must not wait for what it is to end.
 func (p *pool) grow(h *host) {
 	need := len(h.waiters)
 	room := p.e.o.ConnsPerHost
@@ -193,41 +186,44 @@ func (p *pool) grow(h *host) {
 	for _, c := range h.conns {
 		if !c.retiring {
 			room--
+			need -= int(c.ending.Load())
 		}
 	}
 	if len(h.conns) > 0 && p.e.o.Now().Before(h.growAfter) {
 		return
 	}
-	for need > len(h.dials)*max(1, h.sessions-1) && len(h.dials) < room {
+	for need > h.dials*max(1, h.sessions-1) && h.dials < room {
 		p.dial(h)
 	}
 }
 
 // dial starts one connection. The pool's own time limit is on it, not that of
-// the job that came first: others may wait for it too.
+// the job that came first: others may wait for it too, and a host charges the
+// gateway for a handshake that is broken off.
 func (p *pool) dial(h *host) {
-	ctx, cancel := context.WithTimeout(p.e.cut, p.e.o.ConnectTimeout)
-	d := &dial{cancel: cancel}
-	h.dials = append(h.dials, d)
+	h.dials++
 	p.e.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(p.e.cut, p.e.o.ConnectTimeout)
 		defer cancel()
 		c, err := p.e.connect(ctx, h.key, h.target)
-		p.dialled(h, d, c, err)
+		p.dialled(h, c, err)
 	})
 }
 
 // dialled takes in a connection, or tells those who waited for it why there is
 // none.
-func (p *pool) dialled(h *host, d *dial, c *conn, err error) {
+func (p *pool) dialled(h *host, c *conn, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h.dials = slices.DeleteFunc(h.dials, func(x *dial) bool { return x == d })
+	h.dials--
 	switch {
 	case err == nil:
 		p.add(h, c)
 	case len(h.conns) > 0:
 		h.growAfter = p.e.o.Now().Add(growPause)
-	case len(h.dials) == 0:
+	case h.dials > 0:
+		return // those still being made decide; a new one would fail likewise
+	default:
 		for _, w := range h.waiters {
 			w.given <- grant{err: err}
 		}
@@ -251,6 +247,7 @@ func (p *pool) add(h *host, c *conn) {
 func (p *pool) release(c *conn, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.ending.Add(int32(-n))
 	c.used -= n
 	c.open -= n
 	c.lastUse = p.e.clock()
@@ -370,7 +367,7 @@ func (p *pool) count(s *Stats) {
 	defer p.mu.Unlock()
 	for _, h := range p.hosts {
 		s.Connections += len(h.conns)
-		s.Dialing += len(h.dials)
+		s.Dialing += h.dials
 		s.Waiting += len(h.waiters)
 		for _, c := range h.conns {
 			s.Sessions += c.used

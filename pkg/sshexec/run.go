@@ -23,6 +23,10 @@ const (
 	openTries = 12
 )
 
+// taskVariable marks the processes of a job in their environment. sudo empties
+// the environment but keeps what begins with LC_.
+const taskVariable = "LC_SALLYPORT_TASK"
+
 // run is one job on its way.
 type run struct {
 	e        *Executor
@@ -59,7 +63,7 @@ func (r *run) commands() ([]command, error) {
 		if err != nil {
 			return nil, unfit(r.job.Target, i, err)
 		}
-		cmd.line = shell.RemoteEnv([]string{"SALLYPORT_TASK=" + r.task}, canonical)
+		cmd.line = shell.RemoteEnv([]string{taskVariable + "=" + r.task}, canonical)
 		if len(cmd.line) > maxLine {
 			return nil, &tool.Failure{
 				Code:    tool.FailTooLong,
@@ -107,7 +111,7 @@ func unfit(t tool.Target, step int, err error) *tool.Failure {
 
 // step runs one command and reports whether the next may follow.
 func (r *run) step(ctx context.Context, cmd command) bool {
-	s, err := r.open(ctx, cmd)
+	s, err := r.open(ctx, wantSession, cmd)
 	if err != nil {
 		r.notStarted(ctx, err)
 		return false
@@ -151,10 +155,8 @@ func (r *run) stopped(s *session, why tool.Stop) {
 
 // lost says why the end of a started command is not known.
 func (r *run) lost(s *session) *tool.Failure {
-	select {
-	case <-s.conn.dead:
+	if isClosed(s.conn.dead) {
 		return dropped(r.job.Target, "while the command ran; whether it ended, and how, is not known", nil)
-	default:
 	}
 	return &tool.Failure{
 		Code:    tool.FailDropped,
@@ -167,12 +169,12 @@ func (r *run) lost(s *session) *tool.Failure {
 // which nothing can have run leads to another session, and a connection that
 // had silently died to a fresh one. When it returns a session, the command may
 // have started.
-func (r *run) open(ctx context.Context, cmd command) (*session, error) {
+func (r *run) open(ctx context.Context, w want, cmd command) (*session, error) {
 	var err error
 	refused := 0
 	for range openTries {
 		var c *conn
-		if c, err = r.connection(ctx); err != nil {
+		if c, err = r.connection(ctx, w); err != nil {
 			return nil, err
 		}
 		s := c.start(cmd)
@@ -222,12 +224,15 @@ func neverSent(err error) bool {
 }
 
 // connection takes a session on a pooled connection.
-func (r *run) connection(ctx context.Context) (*conn, error) {
-	c := r.e.pool.tryAcquire(r.key, wantSession)
+func (r *run) connection(ctx context.Context, w want) (*conn, error) {
+	if w == wantStop {
+		return r.e.pool.acquire(ctx, r.key, r.job.Target, w)
+	}
+	c := r.e.pool.tryAcquire(r.key, w)
 	if c == nil {
 		r.progress.phase("connecting")
 		var err error
-		if c, err = r.e.pool.acquire(ctx, r.key, r.job.Target, wantSession); err != nil {
+		if c, err = r.e.pool.acquire(ctx, r.key, r.job.Target, w); err != nil {
 			return nil, err
 		}
 		r.progress.phase("connected")

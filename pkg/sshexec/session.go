@@ -17,11 +17,15 @@ import (
 )
 
 const (
-	// quietAfterExit and flowAfterExit bound the wait for the rest of the
-	// output once the exit status is known: a background child may hold the
-	// streams open for ever, silent or not.
+	// Once the exit status is known, the rest of the output is waited for, but
+	// not what a background child goes on to write. It is over when nothing has
+	// come for quietAfterExit; when so little comes that it is not a slow link
+	// delivering; or when more has come than the window and the buffers of the
+	// server can have held at the exit.
 	quietAfterExit = 75 * time.Millisecond
-	flowAfterExit  = 5 * time.Second
+	checkAfterExit = 2 * time.Second
+	flowAfterExit  = 32 << 10 // bytes in that time
+	heldAtExit     = 2<<20 + 256<<10
 	// closeLinger is how long the server may take to close a session that we
 	// have closed.
 	closeLinger = 5 * time.Second
@@ -211,6 +215,9 @@ func (s *session) serve(ch ssh.Channel, reqs <-chan *ssh.Request) {
 			linger = time.After(closeLinger)
 		case <-linger:
 			lost = true
+			if s.hasExited() {
+				s.conn.ending.Add(-1)
+			}
 			s.conn.e.pool.lose(s.conn)
 		}
 	}
@@ -222,6 +229,9 @@ func (s *session) giveBack() {
 	if s.stage.Load() == stageAsked && !s.hasExited() {
 		s.conn.e.pool.lose(s.conn)
 		return
+	}
+	if !s.hasExited() {
+		s.conn.ending.Add(1)
 	}
 	s.conn.ended.Add(1)
 	s.conn.poke()
@@ -240,10 +250,14 @@ func (s *session) handle(r *ssh.Request) {
 // finish says how the command ended. The first word counts. Only serve calls
 // it.
 func (s *session) finish(e *exit) {
-	if !s.isOver() {
-		s.exit = e
-		close(s.over)
+	if s.isOver() {
+		return
 	}
+	if e != nil {
+		s.conn.ending.Add(1)
+	}
+	s.exit = e
+	close(s.over)
 }
 
 // parseExit reads RFC 4254 section 6.10; nil for other requests.
@@ -275,9 +289,11 @@ func signalName(sent string) string {
 	return cmp.Or(strings.TrimPrefix(name, "SIG"), "unknown")
 }
 
-func (s *session) isOver() bool {
+func (s *session) isOver() bool { return isClosed(s.over) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-s.over:
+	case <-c:
 		return true
 	default:
 		return false
@@ -300,37 +316,52 @@ func (s *session) release() { close(s.done) }
 // seen is how much output has come so far.
 func (s *session) seen() int64 { return s.stdout.bytes() + s.stderr.bytes() }
 
-// settle waits, once the command has exited, for the rest of its output: until
-// the streams end, or until nothing has come for a moment and for a round trip
-// behind it. A background child that still holds the streams is not waited for.
-// It reports whether output may still have been coming when it gave up.
+// settle waits, once the command has exited, for the rest of its output. It
+// reports whether output may still have been coming when it gave up.
 func (s *session) settle(ctx context.Context) (more bool) {
-	end := time.NewTimer(flowAfterExit)
-	defer end.Stop()
+	if isClosed(s.drained) {
+		return false
+	}
+	check := time.NewTicker(checkAfterExit)
+	defer check.Stop()
+	quiet := time.NewTicker(quietAfterExit)
+	defer quiet.Stop()
+	atExit := s.seen()
+	checked, last := atExit, int64(-1)
 	for {
-		before := s.seen()
 		select {
 		case <-s.drained:
 			return false
-		case <-end.C:
-			return true
 		case <-ctx.Done():
 			return true
-		case <-time.After(quietAfterExit):
-		}
-		select {
-		case <-s.drained:
-			return false
-		case <-end.C:
-			return true
-		case <-ctx.Done():
-			return true
-		case <-s.answered():
-			if s.seen() == before {
+		case <-check.C:
+			if s.seen()-checked < flowAfterExit {
+				return true
+			}
+			checked = s.seen()
+		case <-quiet.C:
+			now := s.seen()
+			if now-atExit > heldAtExit {
+				return true
+			}
+			if now == last && s.silentFor(ctx) {
 				return false
 			}
+			last = now
 		}
 	}
+}
+
+// silentFor reports whether no output comes for a round trip, so that none was
+// on its way.
+func (s *session) silentFor(ctx context.Context) bool {
+	before := s.seen()
+	select {
+	case <-s.answered():
+	case <-s.drained:
+	case <-ctx.Done():
+	}
+	return s.seen() == before
 }
 
 // answered is closed when the server has answered a request that is sent now,

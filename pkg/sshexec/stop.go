@@ -2,6 +2,7 @@ package sshexec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -31,7 +32,7 @@ const (
 	stopLimit = 5 * time.Second
 	// stopSign is how long a stop waits for any sign of life from the host
 	// before it gives up.
-	stopSign = 1500 * time.Millisecond
+	stopSign = 2 * time.Second
 	// stopRounds is how often the script is run while the exit of the command
 	// is not seen: a login shell that only just starts has no marker yet.
 	stopRounds = 3
@@ -53,6 +54,14 @@ type stopped struct {
 func (r *run) stop(s *session) stopped {
 	ctx, cancel := context.WithTimeout(r.e.cut, stopLimit)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	alive := s.answered()
+	mute := time.AfterFunc(stopSign, func() {
+		if !isClosed(alive) && s.conn.wire.silent() >= stopSign {
+			giveUp(errMute)
+		}
+	})
+	defer mute.Stop()
 	var last sweep
 	for range stopRounds {
 		last = r.sweep(ctx, s)
@@ -85,7 +94,7 @@ func (r *run) judge(s *session, last sweep) stopped {
 	result.failure = &tool.Failure{
 		Code:    tool.FailStop,
 		Message: fmt.Sprintf("%s: the command was told to stop, but may still run: %s", place(r.job.Target), why),
-		Remedy:  "look for it on the host: its processes have SALLYPORT_TASK=" + r.task + " in their environment",
+		Remedy:  "look for it on the host: its processes have " + taskVariable + "=" + r.task + " in their environment",
 		Cause:   last.err,
 	}
 	return result
@@ -116,43 +125,28 @@ func (r *run) sweep(ctx context.Context, s *session) sweep {
 // script runs the script once in a session of its own; scanned is called when
 // it has seen the processes and before it ends them.
 func (r *run) script(ctx context.Context, elevate string, scanned func()) sweep {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	mute := time.AfterFunc(stopSign, func() { cancel(errMute) })
-	defer mute.Stop()
-
-	c, err := r.e.pool.acquire(ctx, r.key, r.job.Target, wantStop)
-	if err != nil {
-		return sweep{err: err}
-	}
 	var seen []byte
-	stop := c.start(command{
+	s, err := r.open(ctx, wantStop, command{
 		line:  "exec " + elevate + "/bin/sh -s",
 		stdin: []byte("task=" + r.task + "\n" + stopScript),
 		limit: 64 << 10,
 		onOutput: func(p []byte) {
-			mute.Stop()
 			if seen = append(seen, p...); bytes.Contains(seen, []byte("scanned\n")) {
 				scanned()
 			}
 		},
 	})
-	defer stop.release()
+	if err != nil {
+		return sweep{err: cmp.Or(context.Cause(ctx), err)}
+	}
+	defer s.release()
 	select {
-	case err := <-stop.started:
-		if err != nil {
-			return sweep{err: err}
-		}
+	case <-s.over:
+		s.settle(ctx)
 	case <-ctx.Done():
-		stop.abandon()
 		return sweep{err: context.Cause(ctx)}
 	}
-	select {
-	case <-stop.over:
-		stop.settle(ctx)
-	case <-ctx.Done():
-	}
-	return parseSweep(stop.stdout.stream(false).Kept)
+	return parseSweep(s.stdout.stream(false).Kept)
 }
 
 // errMute: the host gives no sign of life.

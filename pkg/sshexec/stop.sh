@@ -2,13 +2,13 @@
 #
 # /bin/sh reads this from standard input, behind a line task=MARKER. A process
 # belongs to the task if the marker stands in its environment (all children
-# inherit it, also those that leave the session) or, while the login shell still
-# starts up, on its command line; if a process of the task is its parent; or if
-# it is in a session that a process of the task leads. The last two find what
-# sudo has started, which gets a new environment.
+# inherit it, also those that leave the session, and sudo keeps it) or, while
+# the login shell still starts up, on its command line; if a process of the task
+# is its parent; or if it is in a session that a process of the task has led.
+# The last two find what was started with a new environment.
 #
-# It needs grep, tr, id and sleep with options that busybox has, and /proc. It
-# prints "uid N"; "scanned" after the first look and before the first signal;
+# It needs /proc, and grep, awk, tr, id and sleep with options that busybox has.
+# It prints "uid N"; "scanned" after the first look and before the first signal;
 # "survivor PID COMMAND" for what it could not end; then "done".
 {
 LC_ALL=C
@@ -19,25 +19,15 @@ mark="SALLYPORT_TASK=$task"
 echo "uid $(id -u)"
 [ -r /proc/self/status ] || exit 3
 
+[ "$(echo a b | awk '{ print $2 }')" = b ] || exit 3
+
 pause=0.05 rounds=10
-sleep 0.01 2>/dev/null || pause=1 rounds=1
-
-known=" " # processes of the task
-led=" "   # sessions that they lead or led
-
-is() { case "$1" in *" $2 "*) return 0 ;; esac; return 1; }
-
-# learn takes a process into the task.
-learn() {
-	is "$safe" "$1" && return
-	is "$known" "$1" && return
-	known="$known$1 " led="$led$1 " grown=y
-}
+sleep 0.01 || pause=1 rounds=1
 
 # marked names the files in which the marker stands. As an argument of grep, it
-# would stand on grep's own command line.
+# would stand on grep's own command line. Some greps see nothing behind a null.
 if printf 'a\0b\n' | grep -q b; then
-	marked() { printf '%s\n' "$mark" | grep -lsF -f - /proc/[0-9]*/environ /proc/[0-9]*/cmdline; }
+	marked() { printf '%s\n' "$mark" | grep -ls -f - /proc/[0-9]*/environ /proc/[0-9]*/cmdline; }
 else
 	marked() {
 		for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do
@@ -46,55 +36,59 @@ else
 	}
 fi
 
-# look reads the process table into procs, as PID:STATE:PARENT, and sessions, as
-# PID:SESSION. It reads status and not stat, because only there a process cannot
-# give itself a name that looks like another line.
-look() {
-	procs= sessions= key=
-	for w in $(grep -sE '^(State|PPid|NSsid):' /proc/[0-9]*/status); do
-		case "$key$w" in
-		/proc/*:State:) p=${w#/proc/} p=${p%%/*} key=State ;;
-		/proc/*:PPid:) key=PPid ;;
-		/proc/*:NSsid:) key=NSsid ;;
-		State*) state=$w key= ;;
-		PPid*) procs="$procs $p:$state:$w" key= ;;
-		NSsid*) sessions="$sessions $p:$w" key= ;;
-		esac
-	done
-}
+# table prints the processes. It reads status and not stat, because only there
+# a process cannot give itself a name that looks like another line.
+table() { grep -sE '^(State|PPid|NSsid):' /proc/[0-9]*/status; }
 
-# scan brings known up to date and sets alive to what of it still runs.
+# family reads the table and prints, between bars, the sessions that the task has
+# led, its processes, and those of them that still run. It is told of the first
+# two as they were, of the marked files and of the script's own process.
+family='
+BEGIN {
+	FS = "[:\t ]+"
+	n = split(led, list, " "); for (i = 1; i <= n; i++) leads[list[i]]
+	n = split(known, list, " "); for (i = 1; i <= n; i++) task[list[i]]
+	n = split(marked, list, " "); for (i = 1; i <= n; i++) { split(list[i], part, "/"); task[part[3]] }
+}
+$2 == "State" { split($1, part, "/"); p = part[3]; state[p] = $3 }
+$2 == "PPid" { parent[p] = $3 }
+$2 == "NSsid" { session[p] = $3 }
+END {
+	for (p = self; p > 1; p = parent[p]) safe[p]
+	safe[1]
+	for (p in task) if (!(p in state) || p in safe) delete task[p]
+	do {
+		grown = 0
+		for (p in task) leads[p]
+		for (p in state) if (!(p in task) && !(p in safe) && (parent[p] in task || session[p] in leads)) {
+			task[p]
+			grown = 1
+		}
+	} while (grown)
+	for (p in leads) printf "%s ", p
+	printf "|"
+	for (p in task) printf "%s ", p
+	printf "|"
+	for (p in task) if (state[p] !~ /^[ZX]/) printf "%s ", p
+	print "|"
+}'
+
+led= known= alive=
+# scan brings them up to date.
 scan() {
-	look
-	was=$known known=" " alive= grown=y
-	for w in $procs; do is "$was" "${w%%:*}" && known="$known${w%%:*} "; done
-	for f in $(marked); do p=${f#/proc/}; learn "${p%%/*}"; done
-	while [ "$grown" ]; do
-		grown=
-		for w in $procs; do is "$known" "${w##*:}" && learn "${w%%:*}"; done
-		for w in $sessions; do is "$led" "${w#*:}" && learn "${w%%:*}"; done
-	done
-	for w in $procs; do
-		case $w in *:[ZX]:*) ;; *) is "$known" "${w%%:*}" && alive="$alive ${w%%:*}" ;; esac
-	done
+	found=$(table | awk -v led="$led" -v known="$known" -v marked="$(echo $(marked))" -v self=$$ "$family")
+	led=${found%%|*} found=${found#*|}
+	known=${found%%|*} found=${found#*|}
+	alive=${found%|}
 }
-
-# Neither this script nor what it runs under may be hit.
-look
-safe=" 1 " p=$$
-while [ "${p:-0}" -gt 1 ]; do
-	safe="$safe$p " up=
-	for w in $procs; do case $w in "$p":*) up=${w##*:} ;; esac; done
-	p=$up
-done
 
 scan
 echo scanned
 for signal in TERM KILL; do
 	i=0
 	while [ "$alive" ] && [ $i -lt $rounds ]; do
-		[ $signal = TERM ] && [ $i -gt 0 ] || kill -$signal $alive
-		[ $signal = TERM ] && [ $i = 0 ] && kill -CONT $alive
+		if [ $signal = KILL ] || [ $i = 0 ]; then kill -$signal $alive; fi
+		if [ $signal = TERM ] && [ $i = 0 ]; then kill -CONT $alive; fi
 		sleep $pause
 		scan
 		i=$((i + 1))

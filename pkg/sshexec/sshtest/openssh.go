@@ -215,12 +215,29 @@ func (l *log) follow(r io.Reader, listening chan struct{}) {
 // here, and with sudo set may become root without a password. It needs root.
 func AddUser(tb TB, sudo bool) string {
 	tb.Helper()
+	name := addUser(tb)
+	if sudo {
+		addSudo(tb, name)
+	}
+	return name
+}
+
+// AddRootUser makes a throw-away user with root's number and so its powers, but
+// with a quick shell and no start-up files.
+func AddRootUser(tb TB) string {
+	tb.Helper()
+	return addUser(tb, "--non-unique", "--uid", "0", "--gid", "0")
+}
+
+func addUser(tb TB, options ...string) string {
+	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Fatalf("this test makes a user: run it as root")
 	}
 	add, del := Require(tb, "useradd", "passwd"), Require(tb, "userdel", "passwd")
 	name := "sp" + strings.ToLower(rand.Text()[:8])
-	if out, err := retry(add, "--no-create-home", "--home-dir", "/", "--shell", "/bin/sh", "--password", "*", name); err != nil {
+	options = append(options, "--no-create-home", "--home-dir", "/", "--shell", "/bin/sh", "--password", "*", name)
+	if out, err := retry(add, options...); err != nil {
 		tb.Fatalf("useradd: %v: %s", err, out)
 	}
 	tb.Cleanup(func() {
@@ -228,15 +245,17 @@ func AddUser(tb TB, sudo bool) string {
 			tb.Logf("userdel: %v: %s", err, out)
 		}
 	})
-	if sudo {
-		Require(tb, "sudo", "sudo")
-		rule := "/etc/sudoers.d/" + name
-		if err := os.WriteFile(rule, []byte(name+" ALL=(ALL) NOPASSWD: ALL\n"), 0o440); err != nil {
-			tb.Fatalf("%v", err)
-		}
-		tb.Cleanup(func() { os.Remove(rule) })
-	}
 	return name
+}
+
+func addSudo(tb TB, name string) {
+	tb.Helper()
+	Require(tb, "sudo", "sudo")
+	rule := "/etc/sudoers.d/" + name
+	if err := os.WriteFile(rule, []byte(name+" ALL=(ALL) NOPASSWD: ALL\n"), 0o440); err != nil {
+		tb.Fatalf("%v", err)
+	}
+	tb.Cleanup(func() { os.Remove(rule) })
 }
 
 // retry runs a command again while another holds the lock on the user table.
