@@ -59,15 +59,6 @@ func knownNames(host string, port uint16) []string {
 	return []string{fmt.Sprintf("[%s]:%d", host, port), host}
 }
 
-func (h *knownHosts) matching(name string) (keys []knownKey) {
-	for _, k := range h.keys {
-		if k.names.match(name) {
-			keys = append(keys, k)
-		}
-	}
-	return keys
-}
-
 // algorithms puts first what the host has a known key or authority for, so
 // that a host with many keys shows the one that can be verified. The rest stay
 // in the list: a host that has lost its known key is to be called changed, not

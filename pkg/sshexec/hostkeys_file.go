@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -43,17 +44,21 @@ func (k knownKey) String() string {
 	return fmt.Sprintf("%s:%d (%s %s)", k.file, k.line, keyKind(k.key), ssh.FingerprintSHA256(k.key))
 }
 
-// knownHosts is what the known_hosts files say, in their order.
+// knownHosts is what the known_hosts files say, in their order. A line with
+// nothing but plain names is found by name: a large fleet has one a host, and
+// all of it may be connected to at once.
 type knownHosts struct {
-	files []string
-	keys  []knownKey
+	files  []string
+	keys   []knownKey
+	byName map[string][]int // name to indexes of keys
+	rest   []int            // the other lines: patterns and hashed names
 }
 
 // readKnownHosts reads files as OpenSSH does: a line that it cannot understand
 // is skipped, and logged. Only a revocation must not be skipped, because that
 // would trust the key that it revokes.
 func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
-	known := &knownHosts{files: files}
+	known := &knownHosts{files: files, byName: map[string][]int{}}
 	for _, file := range files {
 		text, err := readLimited(file, maxKnownHosts)
 		if err != nil {
@@ -91,7 +96,7 @@ func (h *knownHosts) add(file string, text []byte, log *slog.Logger) error {
 		switch {
 		case err == nil:
 			key.file, key.line = file, n
-			h.keys = append(h.keys, key)
+			h.index(key)
 		case revokes(line):
 			return badRevocation(file, n, err)
 		default:
@@ -99,6 +104,37 @@ func (h *knownHosts) add(file string, text []byte, log *slog.Logger) error {
 		}
 	}
 	return nil
+}
+
+func (h *knownHosts) index(key knownKey) {
+	i := len(h.keys)
+	h.keys = append(h.keys, key)
+	if key.names.hash != nil || strings.ContainsAny(key.names.patterns, "*?!") {
+		h.rest = append(h.rest, i)
+		return
+	}
+	for name := range strings.SplitSeq(key.names.patterns, ",") {
+		if same := h.byName[name]; len(same) == 0 || same[len(same)-1] != i {
+			h.byName[name] = append(same, i)
+		}
+	}
+}
+
+// matching is every line that is about a host, which is named as in
+// [knownNames], in the order of the files.
+func (h *knownHosts) matching(name string) []knownKey {
+	found := slices.Clone(h.byName[name])
+	for _, i := range h.rest {
+		if h.keys[i].names.match(name) {
+			found = append(found, i)
+		}
+	}
+	slices.Sort(found)
+	var keys []knownKey
+	for _, i := range found {
+		keys = append(keys, h.keys[i])
+	}
+	return keys
 }
 
 // revokes reports whether a line means to revoke a key, however wrongly it is

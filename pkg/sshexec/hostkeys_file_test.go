@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -210,12 +211,18 @@ func FuzzKnownHosts(f *testing.F) {
 		f.Add(text, "web1")
 	}
 	f.Fuzz(func(t *testing.T, text, host string) {
-		known := &knownHosts{}
+		known := &knownHosts{byName: map[string][]int{}}
 		err := known.add("f", []byte(text), slog.New(slog.DiscardHandler))
 		numbers := map[int]bool{}
+		var matching []knownKey
 		for _, k := range known.keys {
 			numbers[k.line] = true
-			k.names.match(host)
+			if k.names.match(host) {
+				matching = append(matching, k)
+			}
+		}
+		if found := known.matching(host); host != "" && !reflect.DeepEqual(found, matching) {
+			t.Errorf("the index finds %v for %q, the lines themselves %v", found, host, matching)
 		}
 		for i, line := range strings.Split(text, "\n") {
 			// The plainest reading of a revocation: it is in force, or the
@@ -245,4 +252,33 @@ func FuzzMatchPattern(f *testing.F) {
 			t.Errorf("matchPattern(%q, %q) = %t", s, pattern, got)
 		}
 	})
+}
+
+// BenchmarkKnownHosts looks one host up among ten thousand.
+func BenchmarkKnownHosts(b *testing.B) {
+	for _, form := range []struct {
+		name string
+		of   func(string) string
+	}{
+		{"plain", func(host string) string { return host }},
+		{"pattern", func(host string) string { return host + "*" }},
+		{"hashed", knownhosts.HashHostname},
+	} {
+		var text strings.Builder
+		for i := range 10000 {
+			fmt.Fprintln(&text, form.of(fmt.Sprintf("host%05d.example.com", i)), someKey)
+		}
+		known, _, err := readText(b, text.String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(form.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if len(known.matching("host09999.example.com")) != 1 {
+					b.Fatal("not found")
+				}
+			}
+		})
+	}
 }

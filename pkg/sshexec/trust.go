@@ -50,7 +50,10 @@ func NewTrust(o TrustOptions) (*Trust, error) {
 	if t.now == nil {
 		t.now = time.Now
 	}
-	return t, t.Reload()
+	if err := t.Reload(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Reload reads the files again. When any of them is unusable the last good
