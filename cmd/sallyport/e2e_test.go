@@ -90,7 +90,7 @@ func (s site) writeConfig(t testing.TB) {
 	s.write(t, "sallyport.yml", "log_level: error\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	s.write(t, "servers.yml", "hosts:\n"+servers.String(), 0o600)
 	s.write(t, "credentials.yml", fmt.Sprintf("entries:\n  - {name: test, username: %s, key_path: login}\n", osUser()), 0o600)
-	s.write(t, "policy.yml", "limits: {max_concurrent: 64}\nrules:\n"+rules.String(), 0o600)
+	s.write(t, "policy.yml", "rules:\n"+rules.String(), 0o600)
 	s.write(t, "keys/login", string(s.sshd.Key), 0o600)
 	s.write(t, "keys/known_hosts", s.sshd.KnownLine+"\n", 0o600)
 }

@@ -46,7 +46,7 @@ var shippedProfiles = []string{"readonly", "diagnose", "ops"}
 var limitTable = map[string]struct{ least, most, def int }{
 	"max_seconds":            {0, 86_400, 60},
 	"max_output_bytes":       {1, 100 << 20, 1 << 20},
-	"max_concurrent":         {1, 1000, 4},
+	"max_concurrent":         {1, 1000, 32},
 	"calls_per_minute":       {0, 100_000, 0},
 	"task_result_ttl":        {1, 7 * 86_400, 300},
 	"task_progress_interval": {1, 3600, 5},
