@@ -165,7 +165,7 @@ reload: {groups: [admins]}
 	})})
 	b, err := json.Marshal(c.Site())
 	must(t, err)
-	const limits = `{"seconds":60,"output_bytes":1048576,"concurrent":4,"calls_per_minute":0,"deny_substrings":[]}`
+	const limits = `{"seconds":60,"output_bytes":1048576,"concurrent":32,"calls_per_minute":0,"deny_substrings":[]}`
 	const want = `{"version":1,` +
 		`"hosts":{"web1":{"class":"c0","limits":` + limits + `}},` +
 		`"classes":{"c0":{"allow":{"any":{"readonly":{"rule":"rules[0]","line":4}},"groups":{"sre":{"ops":{"rule":"fix","line":5}}},"subjects":{}},"deny":{"any":{},"groups":{},"subjects":{}}}},` +
