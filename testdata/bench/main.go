@@ -196,16 +196,28 @@ func (b *bench) warm(rounds int) {
 		}
 	}
 	report("warm: `true` on a live connection", ours, all[1:]...)
-	if exec.Command("python3", "-c", "import paramiko").Run() != nil {
-		fmt.Println("  paramiko, a connection each    not measured: apt-get install python3-paramiko")
-		return
-	}
 	b.paramiko(ours)
+}
+
+// pythonWithParamiko is the interpreter that python3-paramiko belongs to, or
+// another that has it.
+func pythonWithParamiko() string {
+	for _, python := range []string{"/usr/bin/python3", "python3"} {
+		if exec.Command(python, "-c", "import paramiko").Run() == nil {
+			return python
+		}
+	}
+	return ""
 }
 
 // paramiko takes its own time in one Python process: starting Python is not
 // what is compared.
 func (b *bench) paramiko(ours *contender) {
+	python := pythonWithParamiko()
+	if python == "" {
+		fmt.Println("  paramiko, a connection each    not measured: apt-get install python3-paramiko")
+		return
+	}
 	script := fmt.Sprintf(`
 import paramiko, time
 took = []
@@ -220,16 +232,11 @@ for _ in range(10):
 took.sort()
 print(took[len(took)//2])
 `, filepath.Join(b.dir, "keys/known_hosts"), b.sshd.Addr.Addr().String(), b.sshd.Addr.Port(), filepath.Join(b.dir, "keys/login"))
-	python := []string{"/usr/bin/python3", "python3"}
+	out, err := exec.Command(python, "-c", script).Output()
+	b.must(err, "paramiko")
 	var seconds float64
-	for _, p := range python {
-		out, err := exec.Command(p, "-c", script).Output()
-		if err == nil {
-			_, err = fmt.Sscan(string(out), &seconds)
-			b.must(err, "paramiko's answer")
-			break
-		}
-	}
+	_, err = fmt.Sscan(string(out), &seconds)
+	b.must(err, "paramiko's answer")
 	took := time.Duration(seconds * float64(time.Second))
 	report("", ours, &contender{name: "paramiko, a connection each", took: []time.Duration{took}})
 }
