@@ -20,17 +20,18 @@ import (
 )
 
 // hostKeyLab is a real sshd with three host keys, and perhaps a certificate for
-// the Ed25519 one.
+// one of them.
 type hostKeyLab struct {
 	*sshtest.OpenSSH
 	dir                    string
 	ed25519, rsa, stranger string // "type base64" of public keys
-	ca, otherCA            string
+	otherECDSA             string
+	ca, otherCA, cert      string
 }
 
-// newHostKeyLab starts an sshd. Its host certificate, if any, is signed by the
-// authority ca with these arguments of ssh-keygen.
-func newHostKeyLab(t *testing.T, cert ...string) *hostKeyLab {
+// newHostKeyLab starts an sshd. The certificate for one of its keys, if any, is
+// signed by the authority ca with these arguments of ssh-keygen.
+func newHostKeyLab(t *testing.T, certified string, cert ...string) *hostKeyLab {
 	t.Helper()
 	lab := &hostKeyLab{dir: t.TempDir()}
 	for _, k := range []struct {
@@ -41,6 +42,7 @@ func newHostKeyLab(t *testing.T, cert ...string) *hostKeyLab {
 		{"ecdsa", "ecdsa", new(string)},
 		{"rsa", "rsa", &lab.rsa},
 		{"stranger", "ed25519", &lab.stranger},
+		{"other-ecdsa", "ecdsa", &lab.otherECDSA},
 		{"ca", "ed25519", &lab.ca},
 		{"other-ca", "ed25519", &lab.otherCA},
 	} {
@@ -48,9 +50,10 @@ func newHostKeyLab(t *testing.T, cert ...string) *hostKeyLab {
 		*k.public = lab.public(t, k.name+".pub")
 	}
 	config := append(noPenalties(t), "HostKey "+lab.path("ed25519"), "HostKey "+lab.path("ecdsa"), "HostKey "+lab.path("rsa"))
-	if len(cert) > 0 {
-		keygen(t, slices.Concat([]string{"-q", "-s", lab.path("ca"), "-I", "host", "-h"}, cert, []string{lab.path("ed25519.pub")})...)
-		config = append(config, "HostCertificate "+lab.path("ed25519-cert.pub"))
+	if certified != "" {
+		keygen(t, slices.Concat([]string{"-q", "-s", lab.path("ca"), "-I", "host", "-h"}, cert, []string{lab.path(certified + ".pub")})...)
+		lab.cert = lab.public(t, certified+"-cert.pub")
+		config = append(config, "HostCertificate "+lab.path(certified+"-cert.pub"))
 	}
 	lab.OpenSSH = sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Config: config})
 	return lab
@@ -182,6 +185,7 @@ func (l *hostKeyLab) fill(t *testing.T, lines []string) string {
 	port := fmt.Sprint(l.Addr.Port())
 	text := strings.NewReplacer(
 		"{ed25519}", l.ed25519, "{rsa}", l.rsa, "{stranger}", l.stranger, "{ca}", l.ca, "{other-ca}", l.otherCA,
+		"{other ecdsa}", l.otherECDSA, "{cert}", l.cert,
 		"{port}", port, "{ed25519 blob}", strings.Fields(l.ed25519)[1],
 		"{hashed}", hashedName(t, "[localhost]:"+port, l.path("hash")), "{hashed bare}", hashedName(t, "localhost", l.path("hash")),
 	).Replace(strings.Join(lines, "\n") + "\n")
@@ -207,11 +211,12 @@ func hashedName(t *testing.T, name, scratch string) string {
 // same hosts under the same files.
 func TestHostKeysLikeOpenSSH(t *testing.T) {
 	for _, group := range []struct {
-		name  string
-		cert  []string
-		cases []hostKeyCase
+		name      string
+		certified string   // the key that has a certificate
+		cert      []string // its arguments for ssh-keygen
+		cases     []hostKeyCase
 	}{
-		{"plain keys", nil, []hostKeyCase{
+		{"plain keys", "", nil, []hostKeyCase{
 			{name: "one key of three, ed25519", known: []string{"[localhost]:{port} {ed25519}"}},
 			{name: "one key of three, rsa", known: []string{"[localhost]:{port} {rsa}"}},
 			{name: "hashed", known: []string{"{hashed} {ed25519}"}},
@@ -256,7 +261,7 @@ func TestHostKeysLikeOpenSSH(t *testing.T) {
 			{name: "alias has no port", alias: "web1", known: []string{"[web1]:{port} {ed25519}"}, want: tool.FailUnknownHostKey},
 			{name: "alias, known by name", alias: "web1", known: []string{"[localhost]:{port} {ed25519}", "localhost {ed25519}"}, want: tool.FailUnknownHostKey},
 		}},
-		{"certificate", []string{"-n", "localhost"}, []hostKeyCase{
+		{"certificate", "ed25519", []string{"-n", "localhost"}, []hostKeyCase{
 			{name: "authority for [host]:port", known: []string{"@cert-authority [localhost]:{port} {ca}"}},
 			{name: "authority for host", known: []string{"@cert-authority localhost {ca}"}},
 			{name: "authority for everyone", known: []string{"@cert-authority * {ca}"}},
@@ -277,30 +282,38 @@ func TestHostKeysLikeOpenSSH(t *testing.T) {
 			{name: "wrong plain key known", known: []string{"[localhost]:{port} {stranger}"}, want: tool.FailChangedHostKey},
 			{name: "wrong authority, plain key known", known: []string{"@cert-authority * {other-ca}", "[localhost]:{port} {ed25519}"}},
 			{name: "authority, wrong plain key", known: []string{"[localhost]:{port} {stranger}", "@cert-authority [localhost]:{port} {ca}"}},
+			{name: "authority, wrong plain key of another type", known: []string{"[localhost]:{port} {other ecdsa}", "@cert-authority [localhost]:{port} {ca}"}},
+			{name: "revoked by its certificate", known: []string{"@cert-authority * {ca}", "@revoked * {cert}"}, want: tool.FailRevokedHostKey},
+			{name: "known by its certificate", known: []string{"* {cert}"}, want: tool.FailUnknownHostKey},
 			{name: "principal is not the address", host: "127.0.0.1", known: []string{"@cert-authority * {ca}"}, want: tool.FailUnknownHostKey},
 			{name: "principal is not the alias", alias: "web1", known: []string{"@cert-authority * {ca}"}, want: tool.FailUnknownHostKey},
 			{name: "principal of an alias in upper case", alias: "LOCALHOST", known: []string{"@cert-authority * {ca}"}},
 			{name: "upper case in the inventory", host: "LOCALHOST", known: []string{"@cert-authority localhost {ca}"}},
 		}},
-		{"expired certificate", []string{"-n", "localhost", "-V", "20200101:20210101"}, []hostKeyCase{
+		{"expired certificate", "ed25519", []string{"-n", "localhost", "-V", "20200101:20210101"}, []hostKeyCase{
 			{name: "authority known", known: []string{"@cert-authority * {ca}"}, want: tool.FailUnknownHostKey},
 			{name: "plain key known", known: []string{"@cert-authority * {ca}", "[localhost]:{port} {ed25519}"}},
 			{name: "plain key changed", known: []string{"@cert-authority * {ca}", "[localhost]:{port} {stranger}"}, want: tool.FailChangedHostKey},
 		}},
-		{"certificate for others", []string{"-n", "elsewhere,*.localhost,Localhost"}, []hostKeyCase{
+		{"certificate for others", "ed25519", []string{"-n", "elsewhere,*.localhost,Localhost"}, []hostKeyCase{
 			{name: "principal mismatch", known: []string{"@cert-authority * {ca}"}, want: tool.FailUnknownHostKey},
 			{name: "principal mismatch, plain key known", known: []string{"@cert-authority * {ca}", "localhost {ed25519}"}},
 			{name: "principal of the alias", alias: "elsewhere", known: []string{"@cert-authority * {ca}"}},
 		}},
-		{"certificate for a pattern", []string{"-n", "local*"}, []hostKeyCase{
+		{"certificate for a pattern", "ed25519", []string{"-n", "local*"}, []hostKeyCase{
 			{name: "authority known", known: []string{"@cert-authority * {ca}"}, want: tool.FailUnknownHostKey},
 		}},
-		{"certificate for anyone", []string{"-V", "+52w"}, []hostKeyCase{
+		{"certificate for a key that is not the known one", "ecdsa", []string{"-n", "localhost"}, []hostKeyCase{
+			{name: "authority known", known: []string{"@cert-authority * {ca}", "* {ed25519}"}},
+			{name: "best key known", known: []string{"[localhost]:{port} {ed25519}"}, want: tool.FailChangedHostKey},
+			{name: "rsa key known", known: []string{"[localhost]:{port} {rsa}"}},
+		}},
+		{"certificate for anyone", "ed25519", []string{"-V", "+52w"}, []hostKeyCase{
 			{name: "authority known", known: []string{"@cert-authority * {ca}"}},
 		}},
 	} {
 		t.Run(group.name, func(t *testing.T) {
-			lab := newHostKeyLab(t, group.cert...)
+			lab := newHostKeyLab(t, group.certified, group.cert...)
 			for _, tc := range group.cases {
 				t.Run(tc.name, func(t *testing.T) { lab.agree(t, tc) })
 			}
@@ -327,7 +340,7 @@ func (l *hostKeyLab) agree(t *testing.T, tc hostKeyCase) {
 
 // TestUnknownHostKeyRemedy does what the remedy says, and is then believed.
 func TestUnknownHostKeyRemedy(t *testing.T) {
-	lab := newHostKeyLab(t)
+	lab := newHostKeyLab(t, "")
 	for _, alias := range []string{"", "web1"} {
 		lab.write(t, "known_hosts", "")
 		there := target("nobody", lab.Addr)
@@ -374,7 +387,7 @@ func fingerprint(t *testing.T, public string) string {
 }
 
 func TestHostKeyFailuresNameBothKeysAndTheLine(t *testing.T) {
-	lab := newHostKeyLab(t)
+	lab := newHostKeyLab(t, "")
 	file := lab.path("known_hosts")
 	there := target("nobody", lab.Addr)
 	for _, tc := range []struct {
