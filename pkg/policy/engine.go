@@ -39,8 +39,9 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// DefaultTimeout is how long one decision may take. It also bounds how long a
-// decision can hold up the activation of a bundle.
+// DefaultTimeout is how long a policy may take to answer; it is asked twice
+// before the decision is a refusal. It also bounds how long a decision can hold
+// up the activation of a bundle.
 const DefaultTimeout = 250 * time.Millisecond
 
 // Options are what an engine is made of. The zero value is the shipped bundle

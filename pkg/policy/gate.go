@@ -28,19 +28,31 @@ type gate struct {
 
 const gateName = "sallyport-gate"
 
-// registerGate tells OPA of the gate. OPA keeps activators for the whole
-// process, so one gate serves all engines.
-var registerGate = sync.OnceFunc(func() { bundle.RegisterActivator(gateName, newGate()) })
+// registerGate tells OPA of the gate and makes it the door for whatever in this
+// process activates a bundle. OPA keeps activators for the whole process, so one
+// gate serves all engines.
+var registerGate = sync.OnceFunc(func() {
+	bundle.RegisterActivator(gateName, newGate())
+	bundle.RegisterDefaultBundleActivator(gateName)
+	bundle.RegisterStoreFunc(newStore)
+})
 
 func newGate() *gate {
 	g := &gate{schemas: ast.NewSchemaSet()}
-	var input any
 	g.capabilities, g.err = capabilities()
-	if g.err == nil {
-		input, g.err = shippedJSON(policies.InputSchema)
-	}
-	g.schemas.Put(ast.SchemaRootRef, input)
+	g.err = errors.Join(g.err,
+		g.put(ast.SchemaRootRef, policies.InputSchema), // what input is, unless an annotation says otherwise
+		g.put(ast.MustParseRef("schema.input"), policies.InputSchema),
+		g.put(ast.MustParseRef("schema.site"), policies.SiteSchema),
+		g.put(ast.MustParseRef("schema.decision_log"), policies.DecisionLogSchema),
+	)
 	return g
+}
+
+func (g *gate) put(ref ast.Ref, file string) error {
+	schema, err := shippedJSON(file)
+	g.schemas.Put(ref, schema)
+	return err
 }
 
 func capabilities() (*ast.Capabilities, error) {
@@ -120,20 +132,28 @@ func serial(metadata map[string]any) int64 {
 	return n
 }
 
-// spoken are the names by which a custom package speaks.
-var spoken = map[string]bool{"deny": true, "permit": true, "limits": true, "redact": true}
+// spoken are the names by which a custom package speaks, and whether a set is
+// said by it.
+var spoken = map[string]bool{"deny": true, "permit": true, "redact": true, "limits": false}
 
-// heard refuses rules that look as if they decided but that nobody asks: the
-// shipped policy listens to data.custom.<package>, not to anything below it.
+// heard refuses rules that look as if they decided but that nobody understands:
+// the shipped policy listens to sets in data.custom.<package>, not to anything
+// below it, and not to a deny that is true.
 func heard(c *ast.Compiler) error {
 	for file, m := range c.Modules {
 		path := m.Package.Path // data, custom, <package>, ...
-		if len(path) == 3 || len(path) < 2 || !path[1].Equal(ast.StringTerm("custom")) {
+		if len(path) < 2 || !path[1].Equal(ast.StringTerm("custom")) {
 			continue
 		}
 		for _, r := range m.Rules {
-			if name := r.Head.Ref()[0].String(); spoken[name] {
+			name := r.Head.Ref()[0].String()
+			set, speaks := spoken[name]
+			switch {
+			case !speaks:
+			case len(path) != 3:
 				return fmt.Errorf("%s: %s in %s is never asked; only packages custom.<name> are", file, name, m.Package)
+			case set && r.Head.RuleKind() != ast.MultiValue:
+				return fmt.Errorf("%s:%d: %s is to be a set: %s contains ...", file, r.Loc().Row, name, name)
 			}
 		}
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/sallyport/sallyport/policies"
@@ -90,4 +92,89 @@ func TestReasonsAreAnnotated(t *testing.T) {
 	if len(codes) < 30 {
 		t.Errorf("found %d codes; the search for them must be broken: %v", len(codes), slices.Sorted(maps.Keys(codes)))
 	}
+}
+
+// The shipped profiles are those of the corpus, in its language and word for
+// word; only the layout is made for reading.
+func TestProfilesAreTheCorpus(t *testing.T) {
+	var want struct {
+		Types    map[string]any `json:"types"`
+		Paths    any            `json:"paths"`
+		Common   any            `json:"commands"`
+		Diagnose any            `json:"diagnose_commands"`
+		Contexts map[string]struct {
+			Commands     []string `json:"commands"`
+			Glob         bool     `json:"glob"`
+			Wrappers     []string `json:"wrappers"`
+			RestartUnits string   `json:"restart_units,omitempty"`
+		} `json:"contexts"`
+	}
+	text, err := os.ReadFile("../../testdata/corpus/contexts.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	for name, expression := range want.Types {
+		if expression == "(path)" { // says only that there is a path type of that name
+			delete(want.Types, name)
+		}
+	}
+	tables := map[string]string{"commands": "common", "diagnose_commands": "diagnose"}
+	for _, c := range want.Contexts {
+		for i, table := range c.Commands {
+			c.Commands[i] = tables[table]
+		}
+	}
+	b, err := loadMain("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := b.Data["sallyport"].(map[string]any)["profiles"]
+	wanted := map[string]any{
+		"types": want.Types, "paths": want.Paths, "named": want.Contexts,
+		"commands": map[string]any{"common": want.Common, "diagnose": want.Diagnose},
+	}
+	if diff := cmp.Diff(plain(t, wanted), plain(t, got)); diff != "" {
+		t.Errorf("profiles differ from the corpus (-corpus +shipped):\n%s", diff)
+	}
+}
+
+// plain is a value by way of JSON.
+func plain(t *testing.T, v any) any {
+	t.Helper()
+	out, err := native(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// A letter is either a flag or takes a value. Grammars rely on it: what is left
+// of a word behind its flags begins with a letter that takes one.
+func TestFlagsTakeNoValue(t *testing.T) {
+	b, err := loadMain("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		spec, ok := v.(map[string]any)
+		if !ok {
+			return
+		}
+		flags, _ := spec["flags"].(string)
+		if valued, ok := spec["valued"].(map[string]any); ok {
+			for letter := range valued {
+				if strings.Contains(flags, letter) {
+					t.Errorf("%s: -%s is both", path, letter)
+				}
+			}
+		}
+		for name, inner := range spec {
+			walk(path+"/"+name, inner)
+		}
+	}
+	walk("", b.Data)
 }

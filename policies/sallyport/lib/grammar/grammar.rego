@@ -229,7 +229,8 @@ some_given(spec, words, options) if {
 # lacks_path says that a search of a whole tree is not told of which.
 lacks_path(spec, words, operands) if {
 	some_given(spec, words, spec.recursive_needs_path)
-	[operand | some operand in operands; operand.path] == []
+	others := [type | some type in expected(spec, words).operands; not endswith(type, "*")]
+	count(operands) <= count(others)
 }
 
 # operands_fit says that the operands are of the types that a grammar wants, in
@@ -309,12 +310,16 @@ listed(tokens, pairs, prefixes, words) if {
 	[word | some word in words; word.pattern] == []
 }
 
-listed_word(tokens, _, _, words, i) if words[i].text in tokens
+listed_word(tokens, pairs, _, words, i) if {
+	words[i].text in tokens
+	not follows_key(pairs, words, i)
+}
 
 listed_word(_, pairs, _, words, i) if {
 	pairs[words[i].text]
-	not pairs[words[i + 1].text]
-	words[i + 1]
+	next := words[i + 1].text
+	not pairs[next]
+	not follows_key(pairs, words, i)
 }
 
 listed_word(_, pairs, _, words, i) if {
@@ -322,11 +327,14 @@ listed_word(_, pairs, _, words, i) if {
 	matches(pairs[words[i - 1].text], words[i].text)
 }
 
-listed_word(_, _, prefixes, words, i) if {
+listed_word(_, pairs, prefixes, words, i) if {
+	not follows_key(pairs, words, i)
 	some prefix, type in prefixes
 	startswith(words[i].text, prefix)
 	matches(type, trim_prefix(words[i].text, prefix))
 }
+
+follows_key(pairs, words, i) if pairs[words[i - 1].text]
 
 # Wrappers.
 
