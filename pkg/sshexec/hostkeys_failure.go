@@ -77,7 +77,7 @@ func verify(key ssh.PublicKey) string {
 // howToAdd is the command that makes a key known. Behind a jump host or under
 // an alias, ssh-keyscan would not do.
 func (c *hostCheck) howToAdd(key ssh.PublicKey) string {
-	file := "the known_hosts file"
+	file := "keys/known_hosts" // where the configuration looks first
 	if len(c.files) > 0 {
 		file = shellWord(c.files[0])
 	}
