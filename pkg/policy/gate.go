@@ -83,7 +83,7 @@ func (g *gate) Activate(o *bundle.ActivateOpts) error {
 			return fmt.Errorf("bundle %s: %w", name, err)
 		}
 	}
-	o.Compiler.WithCapabilities(g.capabilities).WithSchemas(g.schemas)
+	o.Compiler.WithCapabilities(g.capabilities).WithSchemas(g.schemas).WithUseTypeCheckAnnotations(true)
 	if err := (&bundle.DefaultActivator{}).Activate(o); err != nil {
 		return fmt.Errorf("bundles do not fit: %w", err)
 	}
@@ -221,19 +221,18 @@ func someHosts(o *bundle.ActivateOpts) ([]string, error) {
 // readsRecord holds the rules that mask and drop records against a canary's. A
 // mask that cannot be applied would otherwise fail when the record is written.
 func readsRecord(ctx context.Context, r *revision, v evaluation, rec *record) error {
-	if r.drop != nil {
-		if _, err := dropped(ctx, r, v); err != nil {
-			return fmt.Errorf("%s: %w", dropRule, err)
-		}
+	if r.drop == nil && r.mask == nil {
+		return nil
 	}
-	if r.mask != nil {
-		masks, err := masksOf(ctx, r, v)
-		if err != nil {
-			return fmt.Errorf("%s: %w", maskRule, err)
-		}
-		if _, err := rec.line(nil, masks); err != nil {
-			return fmt.Errorf("%s: %w", maskRule, err)
-		}
+	var err error
+	if v.input, err = rec.asInput(nil); err != nil {
+		return err
+	}
+	if _, err := dropped(ctx, r, v); err != nil {
+		return fmt.Errorf("%s: %w", dropRule, err)
+	}
+	if _, err := masksOf(ctx, r, v); err != nil {
+		return fmt.Errorf("%s: %w", maskRule, err)
 	}
 	return nil
 }
