@@ -90,6 +90,11 @@ func TestReloadOnChangeAndSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "SIGHUP brings the grant back", allowed)
+
+	s.write(t, "keys/known_hosts", "@revoked * "+strings.SplitN(s.sshd.KnownLine, " ", 2)[1]+"\n"+s.sshd.KnownLine+"\n", 0o600)
+	eventually(t, "a revoked host key ends what was connected before", func() bool {
+		return strings.Contains(mustCall(t, client, runArgs("readonly", "uptime")).Text, "host_key_revoked")
+	})
 }
 
 // lastAudit is the last line of a type in the audit stream.

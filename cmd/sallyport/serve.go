@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -123,7 +124,7 @@ func (s *stack) reloadOnChange(ctx context.Context) {
 		case <-hangup:
 			s.reloadFor(ctx, "SIGHUP")
 		case e := <-files.changes:
-			if strings.HasSuffix(e.Name, ".yml") || filepath.Base(e.Name) == configMapLink {
+			if s.isRead(e.Name) {
 				rest.Reset(settle)
 			}
 		case err := <-files.problems:
@@ -132,6 +133,13 @@ func (s *stack) reloadOnChange(ctx context.Context) {
 			s.reloadFor(ctx, "file change")
 		}
 	}
+}
+
+// isRead says that the configuration is read from a file, directly or through
+// the link of a ConfigMap.
+func (s *stack) isRead(file string) bool {
+	return strings.HasSuffix(file, ".yml") || filepath.Base(file) == configMapLink ||
+		slices.Contains(s.config.Load().KnownHosts(), file)
 }
 
 // configMapLink is what Kubernetes swaps when a mounted ConfigMap changes.
@@ -149,13 +157,19 @@ type fileWatch struct {
 }
 
 func (s *stack) watchFiles() fileWatch {
-	dir := s.config.Load().Dir
+	conf := s.config.Load()
+	dirs := []string{conf.Dir}
+	for _, file := range conf.KnownHosts() {
+		dirs = append(dirs, filepath.Dir(file))
+	}
 	w, err := fsnotify.NewWatcher()
-	if err == nil {
-		err = w.Add(dir)
+	for _, dir := range dirs {
+		if err == nil {
+			err = w.Add(dir)
+		}
 	}
 	if err != nil {
-		s.log.Warn("files are not watched; send SIGHUP after a change", "dir", dir, "problem", err)
+		s.log.Warn("files are not watched; send SIGHUP after a change", "dirs", dirs, "problem", err)
 		return fileWatch{close: func() {}}
 	}
 	return fileWatch{w.Events, w.Errors, func() { w.Close() }}

@@ -189,6 +189,7 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, errors.Join(err, s.engine.SetSite(ctx, last.Site()))
 	}
 	s.config.Store(next)
+	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
 }
 
