@@ -22,13 +22,13 @@ type poolKey struct {
 	subject, alias, hostname string
 	at                       string // judged address and port
 	user, credentials        string
-	via                      string // the hops before it, as addresses
+	via                      string // the hops before it, each as it was judged
 }
 
 func keyOf(subject string, t tool.Target) poolKey {
 	var via strings.Builder
 	for _, hop := range t.Via {
-		fmt.Fprintf(&via, "%s@%s>", hop.User, addrPort(hop))
+		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), hop.Credentials)
 	}
 	return poolKey{
 		subject: subject, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
@@ -242,16 +242,98 @@ func (p *pool) add(h *host, c *conn) {
 	}
 }
 
-// release gives n sessions of c back after the server is known to have
-// forgotten them.
-func (p *pool) release(c *conn, n int) {
+// ended notes that a session of c has been closed. The server may count it a
+// little longer.
+func (p *pool) ended(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.closed++
+	c.poke()
+}
+
+// endedSoFar is how many sessions of c have been closed. When the server has
+// answered what is asked after this, they are free.
+func (p *pool) endedSoFar(c *conn) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c.closed
+}
+
+// free gives back the sessions of c that had been closed when so many had.
+func (p *pool) free(c *conn, ended int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := ended - c.freed
+	if n <= 0 {
+		return
+	}
+	c.freed = ended
 	c.ending.Add(int32(-n))
 	c.used -= n
 	c.open -= n
 	c.lastUse = p.e.clock()
 	p.settle(c.host)
+}
+
+// todo is what tend should ask the server for.
+type todo int
+
+const (
+	todoNothing todo = iota
+	todoSpare
+	todoBarrier
+)
+
+// todo says what to ask for on c, and which sessions that will free. Ended
+// sessions may wait for the next command, whose start frees them, unless they
+// are needed or now is a good time.
+func (p *pool) todo(c *conn, now bool) (int, todo) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	needed := now || c.retiring || len(c.host.waiters) > 0 || 2*c.used >= c.sessions
+	switch {
+	case c.spare == nil && !c.noSpare && !c.retiring && c.lost == 0 && c.used < c.sessions-1:
+		c.opening = 1
+		return c.closed, todoSpare
+	case needed && c.closed > c.freed:
+		return c.closed, todoBarrier
+	}
+	return 0, todoNothing
+}
+
+// keepSpare keeps a session that was opened for the next command, or notes,
+// with nil, that the server does not open any.
+func (p *pool) keepSpare(c *conn, s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.opening = 0
+	c.noSpare = s == nil
+	if s != nil && !s.isOver() {
+		c.spare = s
+	}
+	p.settle(c.host)
+}
+
+// claimSpare takes the spare session of c for a command, if there is one.
+func (p *pool) claimSpare(c *conn) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := c.spare
+	c.spare = nil
+	return s
+}
+
+// dropSpare notes that the server has closed a session. It reports whether that
+// was still the spare one of c.
+func (p *pool) dropSpare(c *conn, s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.spare != s {
+		return false
+	}
+	c.spare = nil
+	c.open--
+	return true
 }
 
 // releaseTunnel gives a tunnel over c back.
