@@ -1,11 +1,10 @@
 #!/bin/sh
-# Checks the bundle in this directory with the plain opa binary, or with the one
-# that go.mod names if there is none. CI runs exactly this.
+# Checks the bundle in this directory with the opa binary that go.mod names, or
+# with the one that $OPA names. CI runs exactly this.
 set -eu
 cd "$(dirname "$0")"
 
-OPA=opa
-command -v opa >/dev/null || OPA="go tool opa"
+OPA=${OPA:-go tool opa}
 
 $OPA fmt --list --fail .
 $OPA check --strict --bundle . --schema schemas --capabilities capabilities.json

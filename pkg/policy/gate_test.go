@@ -239,3 +239,24 @@ func TestBundleArchive(t *testing.T) {
 		t.Errorf("a refusal without a reason became %+v", d)
 	}
 }
+
+// The packages that policies/README.md shows pass the gate.
+func TestExamples(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(shippedDir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := strings.Split(string(text), "```rego\n")[1:]
+	if len(examples) < 2 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	for _, example := range examples {
+		rego, _, _ := strings.Cut(example, "```")
+		manifest := logManifest
+		if strings.Contains(rego, "package custom.") {
+			manifest = strings.Replace(customManifest, "custom/team", "custom", 1)
+		}
+		dir := files(t, map[string]string{".manifest": manifest, "example.rego": rego})
+		start(t, Options{Custom: []string{dir}})
+	}
+}

@@ -21,7 +21,7 @@ decision := {
 	"allow": true,
 	"reasons": [],
 	"limits": limit.limits,
-	"redact": {pattern | some name; some pattern in data.custom[name].redact},
+	"redact": {pattern | some pattern; data.custom[_].redact[pattern]},
 	"record": "full",
 	"approval": null,
 } if {
@@ -46,10 +46,7 @@ permit if {
 
 objection if some _ in command.deny
 
-objection if {
-	some name
-	some _ in data.custom[name].deny
-}
+objection if some _ in data.custom[_].deny
 
 reasons := explained if {
 	count(explained) > 0

@@ -23,10 +23,7 @@ permitted(command) if {
 	grammar.permits(data.sallyport.profiles.named[name], command)
 }
 
-permitted(command) if {
-	some name
-	command in data.custom[name].permit
-}
+permitted(command) if command in data.custom[_].permit
 
 # METADATA
 # title: A rule denies this command

@@ -50,7 +50,7 @@ readings contains reading(c, name, verb, verb, array.slice(c.words, at + 1, coun
 #   remedy: leave it out, or use one of those named; options have to be spelled in full
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some r in readings
-	some option in unknown_options(r)
+	some option in r.unknown
 	detail := sprintf("%s: option %s is not in %s; allowed: %s", [
 		r.name, reason.quoted(option),
 		r.profiles, options_of(r.spec),
@@ -64,7 +64,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   remedy: give a value of that form; one that begins with a dash has to be joined to its option
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some r in readings
-	some fault in value_faults(r)
+	some fault in r.faults
 	detail := concat(": ", [r.name, fault])
 }
 
@@ -145,7 +145,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some c in candidates
 	word := verb_word(c)
 	not c.spec.sub[word.text]
-	[r | some r in readings; r.words == c.words; unknown_options(r) != set()] == []
+	[r | some r in readings; r.words == c.words; r.unknown != set()] == []
 	detail := sprintf("%s: %s is not one of %s in %s%s", [
 		c.command.program, reason.quoted(word.text), concat(" ", object.keys(c.spec.sub)),
 		concat(", ", sort(c.names)), restartable(c),
@@ -185,8 +185,8 @@ options_in(spec, words) := {i: type |
 	type := grammar.takes(word.kind, spec, word)
 }
 
-# reading sorts the words into options, with the type that each takes from the
-# next word, and operands, without the first ones that are no operands.
+# reading sorts the words into options and operands, without the first ones that
+# are no operands, and says which options are not known and which values do not fit.
 reading(c, name, spec, wanted, words, skip) := {
 	"name": name,
 	"profiles": concat(", ", sort(c.names)),
@@ -194,16 +194,15 @@ reading(c, name, spec, wanted, words, skip) := {
 	"spec": spec,
 	"wanted": grammar.expected(wanted, words),
 	"words": words,
-	"options": options,
 	"operands": array.slice(operands, skip, count(operands)),
+	"unknown": {option | some word in words; option := unknown_option(spec, word)},
+	"faults": {fault | some i, word in words; fault := value_fault(spec, words, options, i, word)},
 } if {
 	options := options_in(spec, words)
 	operands := grammar.operands_in(words, options)
 }
 
 glob(names) := true in {data.sallyport.profiles.named[name].glob | some name in names}
-
-unknown_options(r) := {option | some word in r.words; option := unknown_option(r.spec, word)}
 
 unknown_option(spec, word) := concat("", ["-", letter]) if {
 	word.kind == "letters"
@@ -237,35 +236,33 @@ named(type) := upper(type) if data.sallyport.profiles.types[type]
 
 named(type) := type if not data.sallyport.profiles.types[type]
 
-value_faults(r) := {fault | some i, word in r.words; fault := value_fault(r, i, word)}
-
-value_fault(r, _, word) := unfit(concat("", ["-", letter]), type, substring(rest, 1, -1)) if {
+value_fault(spec, _, _, _, word) := unfit(concat("", ["-", letter]), type, substring(rest, 1, -1)) if {
 	word.kind == "letters"
-	not grammar.takes("letters", r.spec, word)
-	rest := grammar.behind_flags(r.spec, word)
+	not grammar.takes("letters", spec, word)
+	rest := grammar.behind_flags(spec, word)
 	letter := substring(rest, 0, 1)
-	type := r.spec.valued[letter]
+	type := spec.valued[letter]
 }
 
-value_fault(r, _, word) := sprintf("--%s takes no value", [word.name]) if {
+value_fault(spec, _, _, _, word) := sprintf("--%s takes no value", [word.name]) if {
 	word.kind == "long"
-	word.name in r.spec.long
+	word.name in spec.long
 	is_string(word.value)
 }
 
-value_fault(r, _, word) := unfit(concat("", ["--", word.name]), type, word.value) if {
+value_fault(spec, _, _, _, word) := unfit(concat("", ["--", word.name]), type, word.value) if {
 	word.kind == "long"
-	type := r.spec.long_valued[word.name]
-	not grammar.takes("long", r.spec, word)
+	type := spec.long_valued[word.name]
+	not grammar.takes("long", spec, word)
 }
 
-value_fault(r, i, word) := sprintf("%s wants a value %s as the next word%s", [word.text, described(type), instead]) if {
-	type := r.options[i]
+value_fault(_, words, options, i, word) := sprintf("%s wants a value %s as the next word%s", [word.text, described(type), instead]) if {
+	type := options[i]
 	type != ""
-	not grammar.value_fits(type, r.words, i + 1)
-	instead := concat("", [concat("", [", not ", reason.quoted(r.words[j].text)]) |
+	not grammar.value_fits(type, words, i + 1)
+	instead := concat("", [concat("", [", not ", reason.quoted(words[j].text)]) |
 		j := i + 1
-		r.words[j]
+		words[j]
 	])
 }
 
@@ -275,8 +272,8 @@ unfit(option, type, value) := sprintf("%s wants a value %s, not %s", [option, de
 # words are operands.
 settled contains r if {
 	some r in readings
-	unknown_options(r) == set()
-	value_faults(r) == set()
+	r.unknown == set()
+	r.faults == set()
 }
 
 written(option) := concat("", ["-", option]) if count(option) == 1

@@ -56,6 +56,8 @@ test_custom_denies[name] if {
 		"words": {"code": "night", "title": "t", "remedy": "r", "detail": "d"},
 		"text": "not at night",
 		"nothing": {},
+		"false": false,
+		"null": null,
 	}
 	decision := decide(uptime, {"team": {"deny": {word}}})
 	not decision.allow
