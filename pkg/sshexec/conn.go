@@ -18,8 +18,8 @@ const (
 )
 
 // conn is one live connection. Two goroutines belong to it: serve answers what
-// the host asks, tend sees to keepalives, to barriers after sessions and to the
-// idle close.
+// the host asks, tend sees to keepalives, to sessions that have ended, to a
+// spare session and to the idle close.
 type conn struct {
 	e        *Executor
 	target   tool.Target
@@ -29,17 +29,21 @@ type conn struct {
 	wake     chan struct{} // tend has something to do
 	chans    <-chan ssh.NewChannel
 	reqs     <-chan *ssh.Request
-	ending   atomic.Int32 // sessions whose command is over, until behind the barrier
-	ended    atomic.Int32 // of those, closed since the last barrier
-	watchdog *time.Timer  // runs while a reply is awaited
-	asked    atomic.Int64 // when for that reply, on the clock; 0 when there is none
+	ending   atomic.Int32 // sessions whose command is over and that are not free yet
+	watchdog *time.Timer  // runs while an answer is awaited
+	asked    atomic.Int64 // when for that answer, on the clock; 0 when there is none
 
 	// Guarded by pool.mu.
 	host     *host
-	sessions int // that the server allows at once, as far as is known
-	used     int // taken by commands and stops, until behind the barrier
-	open     int // counted by the server: accepted and not yet behind the barrier, or lost
-	lost     int // given up by us, but perhaps still counted by the server
+	sessions int      // that the server allows at once, as far as is known
+	used     int      // taken by commands and stops, until free again
+	open     int      // counted by the server
+	lost     int      // given up by us, but perhaps still counted by the server
+	closed   int      // sessions that have ended, ever
+	freed    int      // of those, known to be forgotten by the server
+	spare    *session // opened for the next command
+	opening  int      // 1 while a spare one is being opened
+	noSpare  bool     // the server would not open one
 	tunnels  int
 	lastUse  time.Duration
 	retiring bool // takes nothing new
@@ -110,8 +114,9 @@ func (c *conn) tend() {
 		case <-c.dead:
 			return
 		case <-c.wake:
-			c.barrier()
+			c.clear(false)
 		case <-tick.C:
+			c.clear(true)
 			tick.Reset(c.keepalive())
 		}
 		if c.e.pool.spent(c) {
@@ -131,23 +136,50 @@ func (c *conn) keepalive() time.Duration {
 	return c.e.o.Keepalive
 }
 
-// barrier gives closed sessions back. sshd counts a closed session until it has
-// come round its loop, so the sessions are free once it has answered something.
-func (c *conn) barrier() {
-	if n := c.ended.Swap(0); n > 0 && c.roundTrip() {
-		c.e.pool.release(c, int(n))
+// clear sees to sessions that have ended. sshd counts a session until it has
+// come round its loop, so the ended ones are free when it has answered
+// something asked behind their end. Where there is room, what is asked for is
+// the next session: it saves the next command a round trip.
+func (c *conn) clear(now bool) {
+	ended, todo := c.e.pool.todo(c, now)
+	switch todo {
+	case todoSpare:
+		s := c.newSession()
+		err := c.ask(s.open)
+		if err != nil {
+			s = nil
+		}
+		c.e.pool.keepSpare(c, s)
+		if err != nil {
+			return
+		}
+	case todoBarrier:
+		if !c.roundTrip() {
+			return
+		}
+	default:
+		return
 	}
+	c.e.pool.free(c, ended)
 }
 
-// roundTrip asks for any answer and waits for it. A connection from which
-// nothing at all is heard meanwhile is closed. Only tend calls it.
+// roundTrip asks for any answer.
 func (c *conn) roundTrip() bool {
+	return c.ask(func() error {
+		_, _, err := c.client.SendRequest(keepaliveRequest, true, nil)
+		return err
+	}) == nil
+}
+
+// ask does something that waits for an answer of the server's. A connection
+// from which nothing at all is heard meanwhile is closed. Only tend calls it.
+func (c *conn) ask(question func() error) error {
 	c.asked.Store(int64(c.e.clock()))
 	c.watchdog.Reset(c.e.o.KeepaliveReply)
-	_, _, err := c.client.SendRequest(keepaliveRequest, true, nil)
+	err := question()
 	c.asked.Store(0)
 	c.watchdog.Stop()
-	return err == nil
+	return err
 }
 
 // checkAsked closes the connection unless something was heard since an answer
@@ -195,20 +227,20 @@ func (c *conn) poke() {
 }
 
 // has reports whether w could be taken. Commands leave one of the sessions that
-// the server allows to stops, if it allows more than one. Runs with pool.mu
-// held, as do take and give.
+// the server allows to stops, if it allows more than one. A spare session is at
+// the disposal of both. Runs with pool.mu held, as do take and give.
 func (c *conn) has(w want) bool {
 	switch {
 	case c.gone:
 		return false
 	case w == wantStop:
-		return c.used+c.lost < c.sessions
+		return c.used+c.lost+c.opening < c.sessions
 	case c.retiring:
 		return false
 	case w == wantTunnel:
 		return true
 	}
-	return c.used+c.lost < max(1, c.sessions-1)
+	return c.used+c.lost+c.opening < max(1, c.sessions-1)
 }
 
 func (c *conn) take(w want) {

@@ -452,7 +452,7 @@ func (p *pool) count(s *Stats) {
 		s.Dialing += h.dials
 		s.Waiting += len(h.waiters)
 		for _, c := range h.conns {
-			s.Sessions += c.used
+			s.Sessions += c.used - (c.closed - c.freed)
 		}
 	}
 }

@@ -109,6 +109,7 @@ func TestWhoSharesConnections(t *testing.T) {
 }
 
 func TestLearnsTheSessionLimit(t *testing.T) {
+	t.Parallel()
 	for _, allowed := range []int{1, 2, 5} {
 		t.Run(fmt.Sprint("MaxSessions ", allowed), func(t *testing.T) {
 			l, _, host := sshd(t, sshtest.OpenSSHOptions{MaxSessions: allowed})
@@ -123,6 +124,7 @@ func TestNoSessionsAtAll(t *testing.T) {
 }
 
 func TestWaitsForASessionUntilTheLimit(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.SessionsPerConn = 1; o.ConnsPerHost = 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -165,6 +167,7 @@ func TestRetire(t *testing.T) {
 
 // A connection that ended while it was idle is replaced without a word.
 func TestIdleConnectionThatEnded(t *testing.T) {
+	t.Parallel()
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
 	p := sshtest.StartProxy(t, s.Addr, 0)
 	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
@@ -178,6 +181,7 @@ func TestIdleConnectionThatEnded(t *testing.T) {
 // A connection whose network is gone is noticed, before a command is sent and
 // while one runs.
 func TestHalfOpenConnection(t *testing.T) {
+	t.Parallel()
 	quick := func(o *Options) {
 		o.Keepalive, o.KeepaliveReply, o.ConnectTimeout = 200*time.Millisecond, 500*time.Millisecond, time.Second
 	}
@@ -210,6 +214,7 @@ func TestHalfOpenConnection(t *testing.T) {
 
 // A slow link with much output on it is not dead.
 func TestSlowLinkIsNotDead(t *testing.T) {
+	t.Parallel()
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
 	p := sshtest.StartProxy(t, s.Addr, 150*time.Millisecond)
 	l := newLab(t, s.Key, []string{known(p.Addr(), s)}, func(o *Options) {
@@ -220,6 +225,7 @@ func TestSlowLinkIsNotDead(t *testing.T) {
 }
 
 func TestConnectFailures(t *testing.T) {
+	t.Parallel()
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -396,6 +402,7 @@ func hops(t *testing.T, last sshtest.OpenSSHOptions, change ...func(*Options)) (
 }
 
 func TestThroughHops(t *testing.T) {
+	t.Parallel()
 	l, all, host := hops(t, sshtest.OpenSSHOptions{})
 	storm(t, l, 40, 8, func(int) tool.Job { return job(host, line("true")) })
 	if s := l.Stats(); s.Connections != 3 {
@@ -431,12 +438,14 @@ func TestThroughHops(t *testing.T) {
 }
 
 func TestHopsAreIdleToo(t *testing.T) {
+	t.Parallel()
 	l, _, host := hops(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.IdleClose = 50 * time.Millisecond; o.Keepalive = 20 * time.Millisecond })
 	finished(t, l.Run(t.Context(), job(host, line("sleep 0.3"))), 0)
 	eventually(t, "all are closed", func() bool { return l.Stats().Connections == 0 })
 }
 
 func TestHopFailures(t *testing.T) {
+	t.Parallel()
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

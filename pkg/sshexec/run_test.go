@@ -101,6 +101,7 @@ func TestRunLongestLine(t *testing.T) {
 // A background child that holds the streams, silent or not, does not delay the
 // result of the command.
 func TestRunDoesNotWaitForBackground(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	t.Run("silent", func(t *testing.T) {
 		r := l.Run(t.Context(), job(host, line("sleep 30.271 & echo ok")))
@@ -132,6 +133,7 @@ func TestRunDoesNotWaitForBackground(t *testing.T) {
 // The status may come before the output that was written before it; that output
 // must not be lost, however slow it comes.
 func TestRunKeepsOutputBehindTheStatus(t *testing.T) {
+	t.Parallel()
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
 	p := sshtest.StartProxy(t, s.Addr, 120*time.Millisecond)
 	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
@@ -172,6 +174,7 @@ func TestRunStopsAFlood(t *testing.T) {
 }
 
 func TestRunProgress(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	var told []tool.Progress
 	j := job(host, line("echo 12345; sleep 1.2; echo 67890"))

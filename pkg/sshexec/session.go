@@ -67,8 +67,9 @@ type command struct {
 // exit status only when the channel closes, and a background child that holds
 // the output keeps it open.
 type session struct {
-	conn *conn
-	cmd  command
+	conn    *conn
+	channel ssh.Channel // once opened
+	cmd     command
 
 	stage   atomic.Int32
 	started chan error    // one value: nil once the server has accepted the command
@@ -81,8 +82,6 @@ type session struct {
 	reading        atomic.Int32 // streams still read
 	flood          sync.Once
 	exit           *exit // valid once over; nil when the channel went without one
-
-	channel atomic.Pointer[ssh.Channel] // nil until opened
 }
 
 // exit is how a command ended.
@@ -94,47 +93,73 @@ type exit struct {
 // buffers are for streams that turn out to be large.
 var buffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
 
-// start begins to run a command in a session that was acquired on c.
-func (c *conn) start(cmd command) *session {
+func (c *conn) newSession() *session {
 	s := &session{
-		conn: c, cmd: cmd,
+		conn:    c,
 		started: make(chan error, 1),
 		over:    make(chan struct{}),
 		drained: make(chan struct{}),
 		flooded: make(chan struct{}),
 		done:    make(chan struct{}),
-		stdout:  newCapture(cmd.limit),
-		stderr:  newCapture(cmd.limit),
 	}
 	s.reading.Store(2)
+	return s
+}
+
+// start begins to run a command in a session that was acquired on c: the one
+// that is open already, or a new one.
+func (c *conn) start(cmd command) *session {
+	s := c.e.pool.claimSpare(c)
+	if s == nil {
+		s = c.newSession()
+	}
+	s.cmd, s.stdout, s.stderr = cmd, newCapture(cmd.limit), newCapture(cmd.limit)
 	c.spawn(s.run)
 	return s
 }
 
-// run opens the channel, sends the command and then reads its output.
-func (s *session) run() {
+// open opens the channel, and has serve take what the server says on it.
+func (s *session) open() error {
 	ch, reqs, err := s.conn.client.OpenChannel("session", nil)
 	if err != nil {
-		s.started <- s.notOpened(err)
-		return
+		return err
 	}
 	s.conn.e.pool.opened(s.conn)
-	s.channel.Store(&ch)
-	s.conn.spawn(func() { s.serve(ch, reqs) })
+	s.channel = ch
+	s.conn.spawn(func() { s.serve(reqs) })
+	return nil
+}
+
+// run sends the command and then reads its output.
+func (s *session) run() {
+	if s.channel == nil {
+		if err := s.open(); err != nil {
+			s.started <- s.notOpened(err)
+			return
+		}
+	}
+	if s.isOver() {
+		s.started <- errOpening
+		return
+	}
+	ended := s.conn.e.pool.endedSoFar(s.conn)
 	if !s.stage.CompareAndSwap(stageOpening, stageAsked) {
 		s.started <- errAbandoned
 		return
 	}
-	s.conn.spawn(func() { s.read(ch.Stderr(), s.stderr, nil) })
-	ok, err := ch.SendRequest("exec", true, ssh.Marshal(&struct{ Command string }{s.cmd.line}))
-	if err == nil && !ok {
+	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, nil) })
+	ok, err := s.channel.SendRequest("exec", true, ssh.Marshal(&struct{ Command string }{s.cmd.line}))
+	switch {
+	case err == nil && !ok:
 		s.stage.Store(stageRefused)
 		err = errExecRefused
+	case err == nil:
+		s.conn.e.pool.free(s.conn, ended)
 	}
 	s.conn.wire.early.Store(false)
 	s.started <- err
-	s.feed(ch)
-	s.read(ch, s.stdout, s.cmd.onOutput)
+	s.feed()
+	s.read(s.channel, s.stdout, s.cmd.onOutput)
 }
 
 // notOpened gives the session back that the server did not open. Nothing ran.
@@ -152,14 +177,14 @@ func (s *session) notOpened(err error) error {
 
 // feed gives the command its input and then the end of it, so that nothing can
 // wait for an answer that never comes. A program need not read its input.
-func (s *session) feed(ch ssh.Channel) {
+func (s *session) feed() {
 	if len(s.cmd.stdin) == 0 {
-		_ = ch.CloseWrite()
+		_ = s.channel.CloseWrite()
 		return
 	}
 	s.conn.spawn(func() {
-		_, _ = ch.Write(s.cmd.stdin)
-		_ = ch.CloseWrite()
+		_, _ = s.channel.Write(s.cmd.stdin)
+		_ = s.channel.CloseWrite()
 	})
 }
 
@@ -194,7 +219,7 @@ func (s *session) read(r io.Reader, into *capture, see func([]byte)) {
 
 // serve takes what the server says of the command until the channel is gone,
 // closes it when nothing more is wanted, and gives the session back.
-func (s *session) serve(ch ssh.Channel, reqs <-chan *ssh.Request) {
+func (s *session) serve(reqs <-chan *ssh.Request) {
 	done := s.done
 	lost := false
 	var linger <-chan time.Time
@@ -211,7 +236,7 @@ func (s *session) serve(ch ssh.Channel, reqs <-chan *ssh.Request) {
 			s.handle(r)
 		case <-done:
 			done = nil
-			_ = ch.Close()
+			_ = s.channel.Close()
 			linger = time.After(closeLinger)
 		case <-linger:
 			lost = true
@@ -223,18 +248,19 @@ func (s *session) serve(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	}
 }
 
-// giveBack returns the session. Without an exit its process may live on, and
-// then the server goes on counting the session.
+// giveBack returns the session when it has ended. Without an exit its process
+// may live on, and then the server goes on counting the session.
 func (s *session) giveBack() {
-	if s.stage.Load() == stageAsked && !s.hasExited() {
+	switch {
+	case s.conn.e.pool.dropSpare(s.conn, s):
+		return
+	case s.stage.Load() == stageAsked && !s.hasExited():
 		s.conn.e.pool.lose(s.conn)
 		return
-	}
-	if !s.hasExited() {
+	case !s.hasExited():
 		s.conn.ending.Add(1)
 	}
-	s.conn.ended.Add(1)
-	s.conn.poke()
+	s.conn.e.pool.ended(s.conn)
 }
 
 func (s *session) handle(r *ssh.Request) {
@@ -378,12 +404,8 @@ func (s *session) answered() <-chan struct{} {
 // signal asks the server to signal the command. OpenSSH does so for ordinary
 // users, and ignores it for root.
 func (s *session) signal(name string) {
-	ch := s.channel.Load()
-	if ch == nil {
-		return
-	}
 	s.conn.spawn(func() {
-		_, _ = (*ch).SendRequest("signal", false, ssh.Marshal(&struct{ Name string }{name}))
+		_, _ = s.channel.SendRequest("signal", false, ssh.Marshal(&struct{ Name string }{name}))
 	})
 }
 

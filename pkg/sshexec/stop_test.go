@@ -86,6 +86,7 @@ func TestStopEndsTheWholeTree(t *testing.T) {
 }
 
 func TestStopCauses(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	for _, tc := range []struct {
 		cause error
@@ -123,6 +124,7 @@ func TestStopAtTheTimeLimit(t *testing.T) {
 // A stop that comes while the login shell still starts, before there is a
 // marker to find, must end the command too.
 func TestStopAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	user := sshtest.AddUser(t, false)
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
 	l := newLab(t, s.Key, []string{s.KnownLine})
@@ -147,6 +149,7 @@ func TestStopAtAnyMoment(t *testing.T) {
 
 // Sessions that run must not keep a stop from getting one.
 func TestStopOnAFullConnection(t *testing.T) {
+	t.Parallel()
 	for _, allowed := range []int{1, 3, 10} {
 		t.Run(fmt.Sprint("MaxSessions ", allowed), func(t *testing.T) {
 			l, _, host := sshd(t, sshtest.OpenSSHOptions{MaxSessions: allowed}, func(o *Options) { o.ConnsPerHost = 1 })
@@ -195,6 +198,7 @@ func TestCloseStopsWhatRuns(t *testing.T) {
 
 // Where root cannot be reached any more, what it runs is reported, not denied.
 func TestStopReportsSurvivors(t *testing.T) {
+	t.Parallel()
 	sudoer := sshtest.AddUser(t, true)
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
 	l := newLab(t, s.Key, []string{s.KnownLine})
@@ -211,6 +215,7 @@ func TestStopReportsSurvivors(t *testing.T) {
 
 // A stop that cannot reach the host says so.
 func TestStopOnADeadConnection(t *testing.T) {
+	t.Parallel()
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
 	p := sshtest.StartProxy(t, s.Addr, 0)
 	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
@@ -236,6 +241,7 @@ func TestStopOnADeadConnection(t *testing.T) {
 
 // The script must work with nothing but busybox, and hit nothing else.
 func TestStopScript(t *testing.T) {
+	t.Parallel()
 	busybox := sshtest.Require(t, "busybox", "busybox")
 	blind := strings.Replace(stopScript, "| grep -q b;", "| false;", 1)
 	if blind == stopScript {
@@ -334,6 +340,7 @@ func TestParseSweep(t *testing.T) {
 // A server whose commands end without a status, or that reports nothing, is
 // not believed to have ended them.
 func TestStopNeedsProof(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	defer close(release)
 	l, _, host := faulty(t, sshtest.Faults{Exec: func(command string, ch ssh.Channel) bool {

@@ -28,6 +28,7 @@ type Proxy struct {
 	conns  map[net.Conn]struct{}
 	closed bool
 	count  int
+	budget int // bytes to the server before the next cut; negative for none
 }
 
 // StartProxy starts a proxy on loopback that forwards to a server, each way
@@ -38,7 +39,7 @@ func StartProxy(tb TB, to netip.AddrPort, delay time.Duration) *Proxy {
 	if err != nil {
 		tb.Fatalf("listen: %v", err)
 	}
-	p := &Proxy{to: to, listener: l, delay: delay, conns: map[net.Conn]struct{}{}, thaw: make(chan struct{})}
+	p := &Proxy{to: to, listener: l, delay: delay, conns: map[net.Conn]struct{}{}, thaw: make(chan struct{}), budget: -1}
 	close(p.thaw)
 	p.tasks.Go(p.accept)
 	tb.Cleanup(p.close)
@@ -85,6 +86,30 @@ func (p *Proxy) Cut() {
 	for c := range p.conns {
 		c.Close()
 	}
+}
+
+// CutAfter has the proxy forward n more bytes to the server, then cut every
+// connection, once.
+func (p *Proxy) CutAfter(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.budget = n
+}
+
+// spend takes what may be forwarded of data to the server, and reports whether
+// the cut is due behind it.
+func (p *Proxy) spend(data []byte) ([]byte, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.budget < 0 || p.budget > len(data) {
+		if p.budget >= 0 {
+			p.budget -= len(data)
+		}
+		return data, false
+	}
+	data = data[:p.budget]
+	p.budget = -1
+	return data, true
 }
 
 func (p *Proxy) close() {
@@ -140,8 +165,8 @@ func (p *Proxy) forward(in net.Conn) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(out, in) })
-	both.Go(func() { p.copy(in, out) })
+	both.Go(func() { p.copy(out, in, p.spend) })
+	both.Go(func() { p.copy(in, out, nil) })
 	both.Wait()
 }
 
@@ -152,34 +177,47 @@ type chunk struct {
 }
 
 // copy forwards one direction and closes both ends when it ends.
-func (p *Proxy) copy(to, from net.Conn) {
+func (p *Proxy) copy(to, from net.Conn, spend func([]byte) ([]byte, bool)) {
 	defer to.Close()
 	defer from.Close()
 	chunks := make(chan chunk, 1024)
-	p.tasks.Go(func() {
-		defer close(chunks)
-		for {
-			buf := make([]byte, 32<<10)
-			n, err := from.Read(buf)
-			if n > 0 {
-				chunks <- chunk{buf[:n], time.Now().Add(p.delay)}
-			}
-			if err != nil {
-				return
-			}
-		}
-	})
+	p.tasks.Go(func() { p.read(from, chunks) })
 	for c := range chunks {
-		time.Sleep(time.Until(c.due))
-		p.mu.Lock()
-		thaw := p.thaw
-		p.mu.Unlock()
-		<-thaw
-		if _, err := to.Write(c.data); err != nil {
-			from.Close()
-			for range chunks { // let the reader end
-			}
+		cut := false
+		if spend != nil {
+			c.data, cut = spend(c.data)
+		}
+		if !p.write(to, c) || cut {
+			break
+		}
+	}
+	to.Close()
+	from.Close()
+	for range chunks { // let the reader end
+	}
+}
+
+func (p *Proxy) read(from net.Conn, chunks chan<- chunk) {
+	defer close(chunks)
+	for {
+		buf := make([]byte, 32<<10)
+		n, err := from.Read(buf)
+		if n > 0 {
+			chunks <- chunk{buf[:n], time.Now().Add(p.delay)}
+		}
+		if err != nil {
 			return
 		}
 	}
+}
+
+// write sends what is due, unless the proxy is frozen.
+func (p *Proxy) write(to net.Conn, c chunk) bool {
+	time.Sleep(time.Until(c.due))
+	p.mu.Lock()
+	thaw := p.thaw
+	p.mu.Unlock()
+	<-thaw
+	_, err := to.Write(c.data)
+	return err == nil
 }

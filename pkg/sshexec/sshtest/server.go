@@ -33,6 +33,8 @@ type Faults struct {
 	// Conn, when set, stands between the network and the server for every
 	// connection.
 	Conn func(net.Conn) net.Conn
+	// Greet, when set, is called with every connection that has logged in.
+	Greet func(*ssh.ServerConn)
 	// MaxSessions is how many sessions a connection may have at once; 0 is no
 	// limit, -1 none.
 	MaxSessions int
@@ -162,6 +164,9 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	}
 	defer conn.Close()
 	s.tasks.Go(func() { s.answer(reqs) })
+	if s.o.Faults.Greet != nil {
+		s.tasks.Go(func() { s.o.Faults.Greet(conn) })
+	}
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
 	free := s.slots()
