@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
 
 	"github.com/sallyport/sallyport/pkg/audit"
@@ -25,7 +24,7 @@ func TestClients(t *testing.T) {
 	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies]}\n"+
 		"tokens: [{id: agent-7, sha256: "+sha256Hex("dev-token")+"}]\n"+
 		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
-	url := s.servedHTTP(t)
+	_, url := startGateway(t, s)
 	self := gatewayProcess(t).Path
 	for name, c := range clients(t) {
 		for _, era := range c.eras {
@@ -72,26 +71,6 @@ func (s site) permitSleep(t *testing.T) {
 	if err := os.Symlink("/bin/sleep", filepath.Join(s.standIns, "sleep")); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// servedHTTP runs the gateway as a process until the test ends.
-func (s site) servedHTTP(t *testing.T) string {
-	t.Helper()
-	gateway := gatewayProcess(t, "serve", "--config", s.dir, "--transport", "http")
-	stderr, err := gateway.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := gateway.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = gateway.Process.Signal(syscall.SIGTERM)
-		if err := gateway.Wait(); err != nil {
-			t.Errorf("the gateway ended with %v", err)
-		}
-	})
-	return servingURL(t, stderr)
 }
 
 func sha256Hex(s string) string {

@@ -48,10 +48,11 @@ func sleeper(t *testing.T) site {
 	return s
 }
 
-// startGateway runs the gateway over HTTP as a process.
-func startGateway(t *testing.T, s site) (*exec.Cmd, *mcpclient.Session) {
+// startGateway runs the gateway over HTTP as a process, which is told to end
+// with the test and must do so in order.
+func startGateway(t *testing.T, s site) (gateway *exec.Cmd, url string) {
 	t.Helper()
-	gateway := gatewayProcess(t, "serve", "--config", s.dir, "--transport", "http")
+	gateway = gatewayProcess(t, "serve", "--config", s.dir, "--transport", "http")
 	stderr, err := gateway.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -59,13 +60,19 @@ func startGateway(t *testing.T, s site) (*exec.Cmd, *mcpclient.Session) {
 	if err := gateway.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = gateway.Process.Kill() })
-	return gateway, connect(t, servingURL(t, stderr))
+	t.Cleanup(func() {
+		_ = gateway.Process.Signal(syscall.SIGTERM)
+		if err := gateway.Wait(); err != nil {
+			t.Errorf("the gateway ended with %v", err)
+		}
+	})
+	return gateway, servingURL(t, stderr)
 }
 
 func TestReloadOnChangeAndSignal(t *testing.T) {
 	s := sleeper(t)
-	gateway, client := startGateway(t, s)
+	gateway, url := startGateway(t, s)
+	client := connect(t, url)
 	allowed := func() bool {
 		return !mustCall(t, client, runArgs("readonly", "uptime")).IsError
 	}
@@ -125,7 +132,8 @@ func TestWhatRunsIsStopped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := sleeper(t)
-			gateway, client := startGateway(t, s)
+			gateway, url := startGateway(t, s)
+			client := connect(t, url)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() {
