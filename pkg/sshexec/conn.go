@@ -116,6 +116,9 @@ func (c *conn) tend() {
 		case <-c.wake:
 			c.clear(false)
 		case <-tick.C:
+			if s := c.e.pool.stale(c); s != nil {
+				s.release()
+			}
 			c.clear(true)
 			tick.Reset(c.keepalive())
 		}

@@ -39,19 +39,11 @@ func (e *Executor) connect(ctx context.Context, key poolKey, target tool.Target)
 
 // attempt is one try of connect, on the account of the breaker.
 func (e *Executor) attempt(ctx context.Context, key poolKey, target tool.Target) (*conn, error) {
-	login, err := e.o.Logins(ctx, target)
-	if err != nil {
-		return nil, loginFailure(target, err)
-	}
-	config, err := e.o.Trust.clientConfig(target, login)
-	if err != nil {
-		return nil, err
-	}
 	pass, err := e.gates.enter(ctx, key.address(), key.login(), place(target))
 	if err != nil {
 		return nil, e.connectFailure(ctx, err, target, "waiting for other connections to it")
 	}
-	c, v, err := e.handshake(ctx, key, target, config)
+	c, v, err := e.handshake(ctx, key, target)
 	reason := ""
 	if err != nil {
 		reason = err.Error()
@@ -62,7 +54,11 @@ func (e *Executor) attempt(ctx context.Context, key poolKey, target tool.Target)
 
 // handshake dials, exchanges keys and logs in, and says what the breaker
 // should make of it.
-func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Target, config *ssh.ClientConfig) (*conn, verdict, error) {
+func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Target) (*conn, verdict, error) {
+	config, err := e.config(ctx, target)
+	if err != nil {
+		return nil, verdictNone, err
+	}
 	w, err := e.reach(ctx, key, target)
 	if err != nil {
 		return nil, verdictNone, e.connectFailure(ctx, err, target, "connecting")
@@ -83,6 +79,15 @@ func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Targe
 		return nil, verdictOf(f), f
 	}
 	return e.newConn(target, w, client, chans, reqs), verdictOK, nil
+}
+
+// config is how a handshake with target is held.
+func (e *Executor) config(ctx context.Context, target tool.Target) (*ssh.ClientConfig, error) {
+	login, err := e.o.Logins(ctx, target)
+	if err != nil {
+		return nil, loginFailure(target, err)
+	}
+	return e.o.Trust.clientConfig(target, login)
 }
 
 // verdictOf maps a failed handshake to the account that sshd keeps of it.
@@ -159,7 +164,7 @@ type wire struct {
 	net.Conn
 	clock     func() time.Duration
 	heard     atomic.Int64 // on clock
-	early     atomic.Bool  // until the first command has been answered
+	early     atomic.Bool  // until the first command or tunnel has been accepted
 	tcp       *net.TCPConn // nil in a tunnel
 	onRelease func()
 }
@@ -237,6 +242,7 @@ func openTunnel(ctx context.Context, via *conn, to netip.AddrPort) (net.Conn, er
 		if o.err != nil {
 			return nil, o.err
 		}
+		via.wire.early.Store(false)
 		return &tunnel{o.ch, net.TCPAddrFromAddrPort(to)}, nil
 	case <-ctx.Done():
 		via.spawn(func() {

@@ -15,6 +15,9 @@ import (
 // that a host would not give.
 const growPause = 5 * time.Second
 
+// spareIdle is for how long after a command the next one is expected.
+const spareIdle = 30 * time.Second
+
 // poolKey is what two jobs must share to share a connection: who asks, which
 // host by which name and address, as whom with which credentials, and by which
 // way.
@@ -292,7 +295,7 @@ func (p *pool) todo(c *conn, now bool) (int, todo) {
 	defer p.mu.Unlock()
 	needed := now || c.retiring || len(c.host.waiters) > 0 || 2*c.used >= c.sessions
 	switch {
-	case c.spare == nil && !c.noSpare && !c.retiring && c.lost == 0 && c.used < c.sessions-1:
+	case c.wantsSpare():
 		c.opening = 1
 		return c.closed, todoSpare
 	case needed && c.closed > c.freed:
@@ -312,6 +315,27 @@ func (p *pool) keepSpare(c *conn, s *session) {
 		c.spare = s
 	}
 	p.settle(c.host)
+}
+
+// wantsSpare reports whether another command is likely and a session for it can
+// be opened ahead.
+func (c *conn) wantsSpare() bool {
+	return c.spare == nil && !c.noSpare && !c.retiring && c.closed > 0 &&
+		c.used+c.lost < c.sessions-1 && c.e.clock()-c.lastUse < spareIdle
+}
+
+// stale takes the spare session from a connection that has become quiet; nil if
+// there is none or it is not.
+func (p *pool) stale(c *conn) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := c.spare
+	if s == nil || p.e.clock()-c.lastUse < spareIdle {
+		return nil
+	}
+	c.spare = nil
+	c.used++ // until it is closed
+	return s
 }
 
 // claimSpare takes the spare session of c for a command, if there is one.

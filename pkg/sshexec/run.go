@@ -171,7 +171,7 @@ func (r *run) lost(s *session) *tool.Failure {
 // have started.
 func (r *run) open(ctx context.Context, w want, cmd command) (*session, error) {
 	var err error
-	refused := 0
+	tries := map[error]int{}
 	for range openTries {
 		var c *conn
 		if c, err = r.connection(ctx, w); err != nil {
@@ -182,22 +182,35 @@ func (r *run) open(ctx context.Context, w want, cmd command) (*session, error) {
 			return s, nil
 		}
 		s.release()
-		switch {
-		case errors.Is(err, errExecRefused):
-			return nil, &tool.Failure{
-				Code:    tool.FailExecRefused,
-				Message: place(r.job.Target) + ": the host runs no commands for this login",
-				Remedy:  "check the account's options on the host: ForceCommand, the key's options, a disabled account",
-			}
-		case errors.Is(err, errAbandoned):
-			return nil, err
-		case errors.Is(err, errNoSessions):
-			if refused++; refused == 2 {
-				return nil, noSession(r.job.Target, "the host opens no session", err)
-			}
+		if f := r.notOpened(err, tries); f != nil {
+			return nil, f
 		}
 	}
 	return nil, noSession(r.job.Target, "the host opens no session", err)
+}
+
+// notOpened says why no other session is tried; nil if one is.
+func (r *run) notOpened(err error, tries map[error]int) error {
+	switch {
+	case errors.Is(err, errAbandoned):
+		return err
+	case errors.Is(err, errExecRefused):
+		return &tool.Failure{
+			Code:    tool.FailExecRefused,
+			Message: place(r.job.Target) + ": the host runs no commands for this login",
+			Remedy:  "check the account's options on the host: ForceCommand, the key's options, a disabled account",
+		}
+	case errors.Is(err, errNoSessions):
+		if tries[errNoSessions]++; tries[errNoSessions] > 1 {
+			return noSession(r.job.Target, "the host opens no session", err)
+		}
+	case !errors.Is(err, errOpening):
+		// Every pooled connection may have died while it was idle.
+		if tries[errBroken]++; tries[errBroken] > r.e.o.ConnsPerHost+1 {
+			return dropped(r.job.Target, "before the command was sent", err)
+		}
+	}
+	return nil
 }
 
 // started waits until the command has started, or may have. Its error means

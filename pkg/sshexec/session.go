@@ -50,8 +50,10 @@ var (
 	errExecRefused = errors.New("the server refused to run a command")
 	// errNoSessions: the server opens no session at all on this connection.
 	errNoSessions = errors.New("the server opens no session")
-	// errOpening: this session could not be opened, but perhaps another.
+	// errOpening: the server opens no further session on this connection.
 	errOpening = errors.New("session not opened")
+	// errBroken: the connection, or the session opened ahead, was gone.
+	errBroken = errors.New("connection lost")
 )
 
 // command is what a session runs.
@@ -139,7 +141,7 @@ func (s *session) run() {
 		}
 	}
 	if s.isOver() {
-		s.started <- errOpening
+		s.started <- errBroken
 		return
 	}
 	ended := s.conn.e.pool.endedSoFar(s.conn)
@@ -168,7 +170,8 @@ func (s *session) notOpened(err error) error {
 	switch {
 	case !errors.As(err, &refused):
 		s.conn.e.pool.broken(s.conn)
-		s.conn.client.Close()
+		s.conn.close()
+		return fmt.Errorf("%w: %v", errBroken, err)
 	case s.conn.e.pool.refused(s.conn):
 		return fmt.Errorf("%w: %v", errNoSessions, err)
 	}
