@@ -209,13 +209,13 @@ func answerOf(id any, j gateway.Judged) planAnswer {
 }
 
 func (a planAnswer) write(w io.Writer) {
-	verdict := "denied"
+	verdict, label := "denied", "understood as"
 	if a.Allow {
-		verdict = "allowed"
+		verdict, label = "allowed", "would send"
 	}
 	fmt.Fprintf(w, "%s on %s\n", verdict, a.Alias)
 	if a.Canonical != "" {
-		fmt.Fprintf(w, "  would send  %s\n", a.Canonical)
+		fmt.Fprintf(w, "  %s  %s\n", label, a.Canonical)
 	}
 	for _, r := range a.Reasons {
 		fmt.Fprintf(w, "  %s  %s\n", r.Code, strings.TrimSpace(r.Title+": "+r.Detail))
