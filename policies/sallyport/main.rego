@@ -25,7 +25,13 @@ decision := {
 	"record": "full",
 	"approval": null,
 } if {
-	permit
+	input.version == 1
+	host.permit
+	network.permit
+	limit.permit
+	command.permit
+	count(command.deny) == 0
+	[word | some word in data.custom[_].deny] == []
 } else := {
 	"allow": false,
 	"reasons": sort(reasons),
@@ -34,19 +40,6 @@ decision := {
 	"record": "full",
 	"approval": null,
 }
-
-permit if {
-	input.version == 1
-	host.permit
-	network.permit
-	limit.permit
-	command.permit
-	not objection
-}
-
-objection if some _ in command.deny
-
-objection if some _ in data.custom[_].deny
 
 reasons := explained if {
 	count(explained) > 0

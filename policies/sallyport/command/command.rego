@@ -10,7 +10,7 @@ import data.sallyport.lib.reason
 
 permit if {
 	input.ops != []
-	[op | some op in input.ops; not permits(op)] == []
+	[op | some op in input.ops; not permits(op); not customary(op)] == []
 	[profile | some profile in host.denied; not data.sallyport.profiles.named[profile]] == []
 }
 
@@ -22,9 +22,9 @@ permits(op) if {
 	command.id == op.call
 }
 
-# A custom package may permit what nobody here does, but not what the gateway
-# could not understand.
-permits(op) if {
+# customary says that a custom package permits what nobody here does. It cannot
+# permit what the gateway did not understand.
+customary(op) if {
 	op in data.custom[_].permit
 	understood(op)
 }
@@ -42,6 +42,7 @@ reasons contains reason.of(rego.metadata.rule(), op.action) if {
 	some op in input.ops
 	not op.action in {"shell.run", "gateway.list", "gateway.read", "gateway.control"}
 	not permits(op)
+	not customary(op)
 }
 
 # METADATA

@@ -32,5 +32,6 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some op in input.ops
 	op.action == "gateway.control"
 	not permits(op)
+	not customary(op)
 	detail := sprintf("%s by %s", [op.operation, input.subject.id])
 }

@@ -9,6 +9,7 @@ lines contains op.command if {
 	some op in input.ops
 	op.action == "shell.run"
 	not permits(op)
+	not customary(op)
 }
 
 # METADATA

@@ -30,12 +30,10 @@ own := data.site.limits if input.host.source == "gateway"
 
 narrower := [bounds | some name; bounds := data.custom[name].limits]
 
-effective := own if narrower == []
-
-effective := {name: narrow(name) |
-	some name in ["seconds", "output_bytes", "concurrent", "calls_per_minute"]
-} if {
-	narrower != []
+effective := own if {
+	narrower == []
+} else := {name: narrow(name) | some name in ["seconds", "output_bytes", "concurrent", "calls_per_minute"]} if {
+	own
 }
 
 narrow(name) := min(bounds_of(name)) if {

@@ -46,6 +46,13 @@ test_undefined if {
 	{reason.code | some reason in reasons} == {"limit_undefined"}
 }
 
+# What the site does not limit, nobody else makes unlimited.
+test_undefined_with_custom if {
+	call := fixture.run("web9", [["uptime"]])
+	custom := {"a": {"limits": {"seconds": 5}}}
+	not limit.limits with input as call with data.site as fixture.site with data.custom as custom
+}
+
 # A custom package can only narrow.
 test_custom[name] if {
 	some name, tc in {

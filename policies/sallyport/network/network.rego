@@ -25,18 +25,19 @@ reachable(hop) if {
 
 dialable(address) if {
 	data.site.network.closed == false
-	usable(address)
+	address.scope in usable
 	not within(data.site.network.block, address)
 }
 
 dialable(address) if {
 	within(data.site.network.allow, address)
-	usable(address)
+	address.scope in usable
 	not within(data.site.network.block, address)
 }
 
-# usable says that an address is one machine's, not all of them or none.
-usable(address) if address.scope in {"global", "private", "loopback", "link_local"}
+# usable are the kinds of addresses that are one machine's, not all of them or
+# none.
+usable := {"global", "private", "loopback", "link_local"}
 
 # within gives a network of an index that holds an address.
 within(networks, address) if {
@@ -85,7 +86,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   remedy: check the host's entry in servers.yml, or the gateway's name server
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some target in dialled
-	not usable(target.address)
+	not target.address.scope in usable
 	detail := sprintf("%s of %s is %s", [target.address.ip, target.name, target.address.scope])
 }
 

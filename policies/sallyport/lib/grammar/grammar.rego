@@ -11,12 +11,9 @@
 #   "none that does not", and arguments stand in the order in which they change.
 package sallyport.lib.grammar
 
-# Where a permitted program may be called from.
-directories := {"", "/bin/", "/usr/bin/"}
-
 # permits says that a profile permits a command.
 permits(profile, command) if {
-	command.dir in directories
+	command.dir in {"", "/bin/", "/usr/bin/"}
 	command.assigns == []
 	command.scope == []
 	wrapped(profile, command.wrappers)
@@ -24,8 +21,6 @@ permits(profile, command) if {
 	spec := data.sallyport.profiles.commands[table][command.program]
 	fits(profile, spec, command)
 }
-
-permits(profile, command) if restarts(profile, command)
 
 # words_of are the words after the program; undefined if one is not known.
 words_of(command) := words if {
@@ -101,6 +96,14 @@ fits(profile, spec, command) if {
 	type := spec.find.starts
 	[start | some start in starts; not operand_fits(profile, type, start)] == []
 	listed(spec.find.unary, spec.find.valued, {}, array.slice(words, begin, count(words)))
+}
+
+# Some profiles restart a unit, through sudo, beside what their tables have.
+fits(profile, _, command) if {
+	command.program == "systemctl"
+	command.wrappers[0].program == "sudo"
+	unit := {"operands": [profile.restart_units], "min": 1, "max": 1}
+	verb_fits(profile, {"sub": {"restart": unit, "reload": unit, "try-restart": unit}}, command.args)
 }
 
 plain(spec) if [key | some key in ["raw", "sub", "tokens", "find", "file_test"]; spec[key]] == []
@@ -352,7 +355,7 @@ wrapper_fits(profile, wrappers, i) if {
 	i < 2
 	wrapper := wrappers[i]
 	wrapper.program in profile.wrappers
-	wrapper.dir in directories
+	wrapper.dir in {"", "/bin/", "/usr/bin/"}
 	not wrappers[i - 1].program == wrapper.program
 	wrapper_words_fit(wrapper.program, i, wrapper.args)
 }
@@ -364,15 +367,3 @@ wrapper_words_fit("sudo", 0, args) if {
 wrapper_words_fit("timeout", _, [duration]) if regex.match(`^[0-9]{1,3}s?$`, duration)
 
 wrapper_words_fit("nice", _, ["-n", adjustment]) if regex.match(`^[0-9]{1,2}$`, adjustment)
-
-# restarts says that a command restarts, through sudo, a unit that it may.
-restarts(profile, command) if {
-	command.wrappers[0].program == "sudo"
-	command.program == "systemctl"
-	command.dir in directories
-	command.assigns == []
-	command.scope == []
-	wrapped(profile, command.wrappers)
-	unit := {"operands": [profile.restart_units], "min": 1, "max": 1}
-	verb_fits(profile, {"sub": {"restart": unit, "reload": unit, "try-restart": unit}}, command.args)
-}
