@@ -77,6 +77,32 @@ func (c *conn) close() { c.spawn(func() { c.client.Close() }) }
 // connection does.
 func (c *conn) spawn(f func()) { c.e.tasks.Go(f) }
 
+// opened is what came of opening a channel.
+type opened struct {
+	ch   ssh.Channel
+	reqs <-chan *ssh.Request
+	err  error
+}
+
+// openChannel opens a channel, or fails when the connection ends. x/crypto/ssh
+// can miss that end and wait for ever; then only the goroutine that called it
+// is lost, which is why nobody waits for that one.
+func (c *conn) openChannel(kind string, payload []byte) opened {
+	done := make(chan opened, 1)
+	c.wire.opening.Add(1)
+	go func() {
+		ch, reqs, err := c.client.OpenChannel(kind, payload)
+		c.wire.opening.Add(-1)
+		done <- opened{ch, reqs, err}
+	}()
+	select {
+	case o := <-done:
+		return o
+	case <-c.dead:
+		return opened{err: errBroken}
+	}
+}
+
 // serve answers the host's own requests, which would otherwise block the whole
 // connection, and takes the connection out of the pool when it ends.
 func (c *conn) serve() {

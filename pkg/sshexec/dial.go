@@ -166,8 +166,14 @@ type wire struct {
 	heard     atomic.Int64 // on clock
 	early     atomic.Bool  // until the first command or tunnel has been accepted
 	tcp       *net.TCPConn // nil in a tunnel
+	opening   atomic.Int32 // channels being opened on the connection above
 	onRelease func()
 }
+
+// openSettle is how long the end of a wire is held back while a channel is
+// being opened on it. x/crypto/ssh tells the channels that it knows of the end,
+// and a channel that is made a moment later would never hear of it.
+const openSettle = 10 * time.Millisecond
 
 // Read acknowledges at once in the early phase: sshd's Nagle against our
 // delayed acknowledgement costs 40 ms on the first command of a connection.
@@ -178,6 +184,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		if w.tcp != nil && w.early.Load() {
 			quickAck(w.tcp)
 		}
+	}
+	if err != nil && w.opening.Load() > 0 {
+		time.Sleep(openSettle)
 	}
 	return n, err
 }
@@ -225,16 +234,12 @@ func openTunnel(ctx context.Context, via *conn, to netip.AddrPort) (net.Conn, er
 		OriginHost string
 		OriginPort uint32
 	}{to.Addr().String(), uint32(to.Port()), "127.0.0.1", 0})
-	type opened struct {
-		ch  ssh.Channel
-		err error
-	}
 	done := make(chan opened, 1)
 	via.spawn(func() {
-		ch, reqs, err := via.client.OpenChannel("direct-tcpip", payload)
-		done <- opened{ch, err}
-		if err == nil {
-			ssh.DiscardRequests(reqs)
+		o := via.openChannel("direct-tcpip", payload)
+		done <- o
+		if o.err == nil {
+			ssh.DiscardRequests(o.reqs)
 		}
 	})
 	select {

@@ -122,13 +122,13 @@ func (c *conn) start(cmd command) *session {
 
 // open opens the channel, and has serve take what the server says on it.
 func (s *session) open() error {
-	ch, reqs, err := s.conn.client.OpenChannel("session", nil)
-	if err != nil {
-		return err
+	o := s.conn.openChannel("session", nil)
+	if o.err != nil {
+		return o.err
 	}
 	s.conn.e.pool.opened(s.conn)
-	s.channel = ch
-	s.conn.spawn(func() { s.serve(reqs) })
+	s.channel = o.ch
+	s.conn.spawn(func() { s.serve(o.reqs) })
 	return nil
 }
 
