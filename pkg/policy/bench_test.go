@@ -132,7 +132,7 @@ func BenchmarkNew(b *testing.B) {
 // Allocations are what a decision's time goes by, and are the same on every
 // machine. They are bounded, and do not grow with hosts and rules.
 func TestAllocations(t *testing.T) {
-	bounds := map[string]float64{"command": 1200, "options": 1400, "pipeline": 2050}
+	bounds := map[string]float64{"command": 1150, "options": 1320, "pipeline": 1950}
 	small := newEngine(t, policy.Options{Site: sizedSite(10, 10)})
 	large := newEngine(t, policy.Options{Site: sizedSite(10_000, 1000)})
 	for name, line := range measured {
@@ -142,7 +142,7 @@ func TestAllocations(t *testing.T) {
 		}
 		few, many := allocs(small), allocs(large)
 		t.Logf("%s: %.0f allocations with 10 hosts and 10 rules, %.0f with 10,000 and 1,000", name, few, many)
-		if few > bounds[name] {
+		if few > bounds[name] && !raceDetector { // it keeps pools empty
 			t.Errorf("%s: %.0f allocations, more than %.0f", name, few, bounds[name])
 		}
 		if many > 1.4*few {

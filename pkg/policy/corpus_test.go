@@ -155,8 +155,8 @@ func TestOracle(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	g := newGenerator(o, rnd)
 	lines, allowed := 6000, 0
-	if testing.Short() {
-		lines = 500
+	if raceDetector || testing.Short() {
+		lines = 600
 	}
 	for range lines {
 		profile := g.pick("readonly", "diagnose", "ops")
@@ -240,9 +240,7 @@ func (g *generator) command(profile string) string {
 		program = g.pick("/bin/", "/usr/bin/", "./", "/sbin/") + program
 	}
 	words = append(words, g.spell(program))
-	for _, w := range g.words(spec, program) {
-		words = append(words, w)
-	}
+	words = append(words, g.words(spec, program)...)
 	return strings.Join(words, g.pick(" ", " ", " ", "  ", "\t", " \\\n "))
 }
 
@@ -251,8 +249,16 @@ func (g *generator) wrapper(profile string) []string {
 		return nil
 	}
 	forms := [][]string{
-		{"sudo", "-n"}, {"timeout", "10"}, {"nice", "-n", "5"}, {"sudo", "--non-interactive", "--"}, {"timeout", "5s"},
-		{"sudo"}, {"timeout", "5m"}, {"nice", "-n5"}, {"env"}, {"sudo", "-n", "-u", "root"},
+		{"sudo", "-n"},
+		{"timeout", "10"},
+		{"nice", "-n", "5"},
+		{"sudo", "--non-interactive", "--"},
+		{"timeout", "5s"},
+		{"sudo"},
+		{"timeout", "5m"},
+		{"nice", "-n5"},
+		{"env"},
+		{"sudo", "-n", "-u", "root"},
 	}
 	var words []string
 	for range 1 + g.IntN(2) {

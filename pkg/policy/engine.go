@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,7 +207,7 @@ func (e *Engine) SetSite(ctx context.Context, site any) error {
 // Revisions names what decides: the revision of each active bundle.
 func (e *Engine) Revisions() map[string]string {
 	if r := e.active.Load(); r != nil {
-		return r.bundles
+		return maps.Clone(r.bundles)
 	}
 	return map[string]string{}
 }
@@ -262,15 +263,15 @@ func (e *Engine) Decide(ctx context.Context, in Input, m Mark) tool.Decision {
 // its record and the revisions in both are of one moment.
 func (e *Engine) judge(ctx context.Context, rec *record) {
 	txn, err := e.store.NewTransaction(ctx)
-	if err != nil || e.closed.Load() {
-		rec.fail(failNotReady, errClosed)
+	if err != nil {
+		rec.fail(failNotReady, err)
 		e.write(ctx, nil, nil, rec)
 		return
 	}
 	defer e.store.Abort(ctx, txn)
 	r := e.active.Load()
-	if r == nil {
-		rec.fail(failNotReady, errNotActive)
+	if err := e.Ready(); err != nil {
+		rec.fail(failNotReady, err)
 	} else {
 		rec.bundles = r.bundles
 		e.evaluate(ctx, r, txn, rec)

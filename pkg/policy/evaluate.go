@@ -115,10 +115,12 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 		stop := context.AfterFunc(ctx, cancel.Cancel)
 		defer stop()
 	}
+	rules := newRuleCache()
+	defer rules.Pop()
 	rs, err := v.query.Eval(ctx,
 		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
 		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(newRuleCache()), rego.EvalBaseCache(v.data),
+		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(rules), rego.EvalBaseCache(v.data),
 	)
 	switch {
 	case err != nil:

@@ -153,7 +153,7 @@ func heard(c *ast.Compiler) error {
 			case len(path) != 3:
 				return fmt.Errorf("%s: %s in %s is never asked; only packages custom.<name> are", file, name, m.Package)
 			case set && r.Head.RuleKind() != ast.MultiValue:
-				return fmt.Errorf("%s:%d: %s is to be a set: %s contains ...", file, r.Loc().Row, name, name)
+				return fmt.Errorf("%s:%d: %s is to be a set, as in: %s contains x", file, r.Loc().Row, name, name)
 			}
 		}
 	}

@@ -69,8 +69,10 @@ func badBundles(t testing.TB) map[string]struct {
 		want string
 	}
 	return map[string]bad{
-		"asks the network": {Options{Bundle: mainBundle(t, decision(`decision := http.send({"method": "get", "url": "http://localhost"}).body`))},
-			"undefined function http.send"},
+		"asks the network": {
+			Options{Bundle: mainBundle(t, decision(`decision := http.send({"method": "get", "url": "http://localhost"}).body`))},
+			"undefined function http.send",
+		},
 		"asks the clock":           {Options{Bundle: mainBundle(t, decision(`decision := time.now_ns()`))}, "undefined function time.now_ns"},
 		"asks the environment":     {Options{Bundle: mainBundle(t, decision(`decision := opa.runtime().env`))}, "undefined function opa.runtime"},
 		"a misspelt input path":    {Options{Bundle: mainBundle(t, refusing+`x if input.host.alais == "x"`)}, "undefined ref: input.host.alais"},

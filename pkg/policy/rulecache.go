@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -12,15 +13,26 @@ import (
 // grammars, where no call is like another, keeping costs more than half of a
 // decision and finds nothing. This one keeps rules only.
 type ruleCache struct {
-	frames []map[uint64][]cachedRule // the last one is in use
+	frames []*ruleFrame // the last one is in use
+}
+
+// ruleFrame finds rules by the hash of their reference; those with the same
+// hash are chained.
+type ruleFrame struct {
+	first map[uint64]int // hash -> position in rules
+	rules []cachedRule
 }
 
 type cachedRule struct {
 	ref   ast.Ref
 	value *ast.Term // nil: the rule is undefined
+	next  int       // position of the next one with the same hash, or -1
 }
 
 var _ topdown.VirtualCache = (*ruleCache)(nil)
+
+// ruleFrames are used again by later decisions.
+var ruleFrames = sync.Pool{New: func() any { return &ruleFrame{first: map[uint64]int{}} }}
 
 func newRuleCache() *ruleCache {
 	c := &ruleCache{}
@@ -28,11 +40,18 @@ func newRuleCache() *ruleCache {
 	return c
 }
 
-func (c *ruleCache) Push() { c.frames = append(c.frames, map[uint64][]cachedRule{}) }
+func (c *ruleCache) Push() { c.frames = append(c.frames, ruleFrames.Get().(*ruleFrame)) }
 
-func (c *ruleCache) Pop() { c.frames = c.frames[:len(c.frames)-1] }
+func (c *ruleCache) Pop() {
+	f := c.top()
+	c.frames = c.frames[:len(c.frames)-1]
+	clear(f.first)
+	clear(f.rules)
+	f.rules = f.rules[:0]
+	ruleFrames.Put(f)
+}
 
-func (c *ruleCache) top() map[uint64][]cachedRule { return c.frames[len(c.frames)-1] }
+func (c *ruleCache) top() *ruleFrame { return c.frames[len(c.frames)-1] }
 
 // isCall tells a function call from a rule: its key begins with the function's
 // own reference.
@@ -49,15 +68,26 @@ func hashOf(ref ast.Ref) uint64 {
 	return h
 }
 
+// find is the rule with a reference, or nil, and the reference's hash.
+func (f *ruleFrame) find(ref ast.Ref) (*cachedRule, uint64) {
+	h := hashOf(ref)
+	i, ok := f.first[h]
+	for ok && i >= 0 {
+		if f.rules[i].ref.Equal(ref) {
+			return &f.rules[i], h
+		}
+		i = f.rules[i].next
+	}
+	return nil, h
+}
+
 // Get finds a rule's value; true says that it is known to have none.
 func (c *ruleCache) Get(ref ast.Ref) (*ast.Term, bool) {
 	if isCall(ref) {
 		return nil, false
 	}
-	for _, kept := range c.top()[hashOf(ref)] {
-		if kept.ref.Equal(ref) {
-			return kept.value, kept.value == nil
-		}
+	if r, _ := c.top().find(ref); r != nil {
+		return r.value, r.value == nil
 	}
 	return nil, false
 }
@@ -67,24 +97,26 @@ func (c *ruleCache) Put(ref ast.Ref, value *ast.Term) {
 	if isCall(ref) {
 		return
 	}
-	frame, h := c.top(), hashOf(ref)
-	for i, kept := range frame[h] {
-		if kept.ref.Equal(ref) {
-			frame[h][i].value = value
-			return
-		}
+	f := c.top()
+	r, h := f.find(ref)
+	if r != nil {
+		r.value = value
+		return
 	}
-	frame[h] = append(frame[h], cachedRule{slices.Clone(ref), value})
+	next, ok := f.first[h]
+	if !ok {
+		next = -1
+	}
+	f.first[h] = len(f.rules)
+	f.rules = append(f.rules, cachedRule{slices.Clone(ref), value, next})
 }
 
 // Keys lists the rules that have a value.
 func (c *ruleCache) Keys() []ast.Ref {
 	var keys []ast.Ref
-	for _, kept := range c.top() {
-		for _, rule := range kept {
-			if rule.value != nil {
-				keys = append(keys, rule.ref)
-			}
+	for _, r := range c.top().rules {
+		if r.value != nil {
+			keys = append(keys, r.ref)
 		}
 	}
 	return keys

@@ -256,14 +256,13 @@ value_fault(spec, _, _, _, word) := unfit(concat("", ["--", word.name]), type, w
 	not grammar.takes("long", spec, word)
 }
 
-value_fault(_, words, options, i, word) := sprintf("%s wants a value %s as the next word%s", [word.text, described(type), instead]) if {
+value_fault(_, words, options, i, word) := concat("", array.concat([fault], instead)) if {
 	type := options[i]
 	type != ""
-	not grammar.value_fits(type, words, i + 1)
-	instead := concat("", [concat("", [", not ", reason.quoted(words[j].text)]) |
-		j := i + 1
-		words[j]
-	])
+	next := i + 1
+	not grammar.value_fits(type, words, next)
+	fault := sprintf("%s wants a value %s as the next word", [word.text, described(type)])
+	instead := [concat("", [", not ", text]) | text := reason.quoted(words[next].text)]
 }
 
 unfit(option, type, value) := sprintf("%s wants a value %s, not %s", [option, described(type), reason.quoted(value)])
