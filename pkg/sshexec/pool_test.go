@@ -83,6 +83,87 @@ func TestFirstCallsShareADial(t *testing.T) {
 	}
 }
 
+// spareOf is the session that the only connection of a lab has opened ahead.
+func spareOf(l *lab) *session {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	for _, h := range l.pool.hosts {
+		for _, c := range h.conns {
+			if c.spare != nil {
+				return c.spare
+			}
+		}
+	}
+	return nil
+}
+
+// openSessions is how many sessions the servers of a lab count.
+func openSessions(l *lab) (n int) {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	for _, h := range l.pool.hosts {
+		for _, c := range h.conns {
+			n += c.open
+		}
+	}
+	return n
+}
+
+func TestSessionOpenedAhead(t *testing.T) {
+	t.Run("is the next command's", func(t *testing.T) {
+		l, _, host := sshd(t, sshtest.OpenSSHOptions{})
+		for range 5 {
+			finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+			eventually(t, "a session is open", func() bool { return spareOf(l) != nil })
+			s := spareOf(l)
+			finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+			if s.stage.Load() != stageAsked {
+				t.Fatal("the next command took another session")
+			}
+		}
+	})
+	t.Run("may be closed by the host", func(t *testing.T) {
+		var opened atomic.Int32
+		l, _, host := faulty(t, sshtest.Faults{Open: func(ch ssh.Channel) {
+			if opened.Add(1) == 2 {
+				ch.Close()
+			}
+		}})
+		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+		eventually(t, "a session is opened ahead and closed", func() bool {
+			return opened.Load() == 2 && openSessions(l) == 0
+		})
+		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+		if s := l.Stats(); s.Connections != 1 {
+			t.Errorf("%d connections", s.Connections)
+		}
+	})
+	t.Run("is closed when nothing comes", func(t *testing.T) {
+		l, _, host := sshd(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.Keepalive = 20 * time.Millisecond })
+		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+		eventually(t, "a session is open", func() bool { return spareOf(l) != nil })
+		c := spareOf(l).conn
+		l.pool.mu.Lock()
+		c.lastUse -= spareIdle
+		l.pool.mu.Unlock()
+		eventually(t, "it is closed", func() bool { return spareOf(l) == nil && l.Stats().Sessions == 0 })
+		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+	})
+	t.Run("is not opened on a hop", func(t *testing.T) {
+		l, _, host := hops(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.Keepalive = 20 * time.Millisecond })
+		finished(t, l.Run(t.Context(), job(host, line("sleep 0.3"))), 0)
+		l.pool.mu.Lock()
+		defer l.pool.mu.Unlock()
+		for key, h := range l.pool.hosts {
+			for _, c := range h.conns {
+				if c.open > 0 && key.alias != host.Alias {
+					t.Errorf("%d sessions on %s", c.open, key.alias)
+				}
+			}
+		}
+	})
+}
+
 func TestConnectionsGrowOnDemand(t *testing.T) {
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.SessionsPerConn = 2; o.ConnsPerHost = 3 })
 	storm(t, l, 40, 12, func(int) tool.Job { return job(host, line("sleep 0.05")) })

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -21,6 +22,7 @@ const (
 	// openTries is how often a session is asked for. Each further try follows
 	// one in which nothing can have run.
 	openTries = 12
+	lostGrace = 50 * time.Millisecond
 )
 
 // taskVariable marks the processes of a job in their environment. sudo empties
@@ -135,7 +137,7 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 		return false
 	}
 	r.report.Outcome = tool.Finished
-	r.report.Outputs = append(r.report.Outputs, s.output(s.settle(ctx)))
+	r.report.Outputs = append(r.report.Outputs, s.output(s.rest(ctx)))
 	return true
 }
 
@@ -153,9 +155,10 @@ func (r *run) stopped(s *session, why tool.Stop) {
 	r.report.Err = result.failure
 }
 
-// lost says why the end of a started command is not known.
+// lost says why the end of a started command is not known. The end of the
+// connection is known a moment later than that of its sessions.
 func (r *run) lost(s *session) *tool.Failure {
-	if isClosed(s.conn.dead) {
+	if waitFor(r.e.cut, s.conn.dead, lostGrace) {
 		return dropped(r.job.Target, "while the command ran; whether it ended, and how, is not known", nil)
 	}
 	return &tool.Failure{

@@ -345,9 +345,9 @@ func (s *session) release() { close(s.done) }
 // seen is how much output has come so far.
 func (s *session) seen() int64 { return s.stdout.bytes() + s.stderr.bytes() }
 
-// settle waits, once the command has exited, for the rest of its output. It
+// rest waits, once the command has exited, for the rest of its output. It
 // reports whether output may still have been coming when it gave up.
-func (s *session) settle(ctx context.Context) (more bool) {
+func (s *session) rest(ctx context.Context) (more bool) {
 	if isClosed(s.drained) {
 		return false
 	}

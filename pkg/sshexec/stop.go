@@ -142,7 +142,7 @@ func (r *run) script(ctx context.Context, elevate string, scanned func()) sweep 
 	defer s.release()
 	select {
 	case <-s.over:
-		s.settle(ctx)
+		s.rest(ctx)
 	case <-ctx.Done():
 		return sweep{err: context.Cause(ctx)}
 	}
@@ -206,19 +206,20 @@ func waitFor(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
 // elevator is the program by which a step's command becomes another user, if it
 // does; what it starts can then only be ended by way of it.
 func elevator(step tool.Step) string {
+	var programs []string
 	switch do := step.Do.(type) {
 	case tool.Shell:
 		for _, c := range do.Command.Commands {
+			programs = append(programs, c.Program)
 			for _, w := range c.Wrappers {
-				if slices.Contains(elevators, w.Program) {
-					return w.Program
-				}
+				programs = append(programs, w.Program)
 			}
 		}
 	case tool.Exec:
-		if len(do.Argv) > 0 && slices.Contains(elevators, path.Base(do.Argv[0])) {
-			return path.Base(do.Argv[0])
-		}
+		programs = append(programs, path.Base(do.Argv[0]))
+	}
+	if i := slices.IndexFunc(programs, func(p string) bool { return slices.Contains(elevators, p) }); i >= 0 {
+		return programs[i]
 	}
 	return ""
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
@@ -308,6 +309,24 @@ func start(t *testing.T, env, text string) {
 	done := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(done) }()
 	t.Cleanup(func() { _ = cmd.Process.Kill(); <-done })
+}
+
+func TestElevator(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		do   tool.Do
+		want string
+	}{
+		{"wrapper", sudoLine("x").Do, "sudo"},
+		{"none", line("x").Do, ""},
+		{"a sudo that was not looked through", tool.Shell{Command: &shell.Document{Commands: []shell.Command{{Program: "ls"}, {Program: "sudo"}}}}, "sudo"},
+		{"words", tool.Exec{Argv: []string{"/usr/bin/doas", "id"}}, "doas"},
+		{"words without", tool.Exec{Argv: []string{"id"}}, ""},
+	} {
+		if got := elevator(tool.Step{Do: tc.do}); got != tc.want {
+			t.Errorf("%s: got %q", tc.name, got)
+		}
+	}
 }
 
 func TestParseSweep(t *testing.T) {

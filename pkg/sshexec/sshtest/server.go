@@ -38,6 +38,9 @@ type Faults struct {
 	// MaxSessions is how many sessions a connection may have at once; 0 is no
 	// limit, -1 none.
 	MaxSessions int
+	// Open, when set, is called with every session that was opened, before any
+	// command on it.
+	Open func(ssh.Channel)
 	// Exec, when set, is asked first. It has the command's channel to itself
 	// and reports whether it has dealt with the command.
 	Exec func(command string, ch ssh.Channel) bool
@@ -205,6 +208,9 @@ func (s *Server) open(ctx context.Context, ch ssh.NewChannel, free chan struct{}
 	c, reqs, err := ch.Accept()
 	if err != nil {
 		return
+	}
+	if s.o.Faults.Open != nil {
+		s.o.Faults.Open(c)
 	}
 	sessions.Go(func() {
 		s.session(ctx, c, reqs)
