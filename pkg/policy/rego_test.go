@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -73,7 +74,7 @@ func TestRegoTests(t *testing.T) {
 	}
 	store := inmem.NewFromObject(b.Data)
 	coverage := cover.New()
-	results, err := tester.NewRunner().SetStore(store).SetModules(modules).SetCoverageQueryTracer(coverage).
+	results, err := tester.NewRunner().SetTimeout(time.Minute).SetStore(store).SetModules(modules).SetCoverageQueryTracer(coverage).
 		RunTests(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
