@@ -23,7 +23,7 @@ func badSite(t *testing.T) site {
 	t.Helper()
 	s := newSite(t)
 	port := s.sshd.Addr.Port()
-	s.write(t, "sallyport.yml", "log_level: error\nssh: {connect_timeout: 2s}\n"+
+	s.write(t, "sallyport.yml", "log_level: error\npolicy: {timeout: 1s}\nssh: {connect_timeout: 2s}\n"+
 		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	s.write(t, "servers.yml", fmt.Sprintf(`hosts:
   - {alias: good, host: 127.0.0.1, port: %[1]d, credentials: test}
@@ -138,7 +138,7 @@ func TestFullDisk(t *testing.T) {
 	s := newSite(t)
 	small := filepath.Join(s.dir, "small")
 	mount(t, small)
-	s.write(t, "sallyport.yml", "log_level: error\nlogs: {decision: {file: small/decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	s.write(t, "sallyport.yml", "log_level: error\npolicy: {timeout: 1s}\nlogs: {decision: {file: small/decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	client := s.serveHTTP(t)
 	uptime := map[string]any{"alias": "readonly", "command": "df /run-1"}
 	if answer, err := client.Call(t.Context(), "ssh_run", uptime); err != nil || answer.IsError {

@@ -21,7 +21,7 @@ const clientsDir = "../../testdata/clients"
 func TestClients(t *testing.T) {
 	s := newSite(t)
 	s.permitSleep(t)
-	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies]}\n"+
+	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies], timeout: 1s}\n"+
 		"tokens: [{id: agent-7, sha256: "+sha256Hex("dev-token")+"}]\n"+
 		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	_, url := startGateway(t, s)

@@ -87,7 +87,7 @@ func (s site) writeConfig(t testing.TB) {
 		fmt.Fprintf(&servers, "  - {alias: %s, host: %s, port: %d, credentials: test}\n", name, s.sshd.Addr.Addr(), s.sshd.Addr.Port())
 		fmt.Fprintf(&rules, "  - {action: allow, aliases: [%s], profile: %s}\n", name, name)
 	}
-	s.write(t, "sallyport.yml", "log_level: error\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	s.write(t, "sallyport.yml", "log_level: error\npolicy: {timeout: 1s}\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	s.write(t, "servers.yml", "hosts:\n"+servers.String(), 0o600)
 	s.write(t, "credentials.yml", fmt.Sprintf("entries:\n  - {name: test, username: %s, key_path: login}\n", osUser()), 0o600)
 	s.write(t, "policy.yml", "rules:\n"+rules.String(), 0o600)

@@ -43,7 +43,7 @@ func sleeper(t *testing.T) site {
 	t.Helper()
 	s := newSite(t)
 	s.permitSleep(t)
-	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies]}\n"+
+	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies], timeout: 1s}\n"+
 		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	return s
 }
