@@ -49,8 +49,9 @@ func FuzzSameAsShells(f *testing.F) {
 	})
 }
 
-// names are what could be a program in a text, when it is misread as well.
-var names = regexp.MustCompile(`[A-Za-z0-9_@][A-Za-z0-9_@.-]*`)
+// names are what could be a program in a text, when it is misread as well: no
+// longer than a file's name can be.
+var names = regexp.MustCompile(`[A-Za-z0-9_@][A-Za-z0-9_@.-]{0,254}`)
 
 // paths are those that a line to be run may name: no program, nothing to write.
 var paths = regexp.MustCompile(`(2>|>) ?/dev/null\b|(/etc/(os-release|hostname|hosts)|/proc/[a-z]+|/var/log|/srv|/opt)(/[A-Za-z0-9._-]+)*`)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -46,6 +47,11 @@ const inShell = `rec() { printf '%s\0' "$(($#-1))" "$@" >>"$STARTS"; }
 
 func newLab(t testing.TB, programs ...string) *lab {
 	t.Helper()
+	for fd := range 10 { // a fuzzing process has some that a line like "echo >&4" must not reach
+		if fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 	l := &lab{dir: t.TempDir(), bash: require(t, "bash", "bash"), dash: require(t, "dash", "dash")}
 	l.bin = filepath.Join(l.dir, "bin")
 	if err := os.Mkdir(l.bin, 0o755); err != nil {
