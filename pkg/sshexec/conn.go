@@ -238,7 +238,7 @@ func (c *conn) nudge() {
 			return
 		case <-tick.C:
 		}
-		if !c.wire.early.Load() {
+		if c.wire.hurries.Load() == 0 {
 			return
 		}
 		if _, _, err := c.client.SendRequest(keepaliveRequest, false, nil); err != nil {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -122,7 +123,7 @@ func (e *Executor) reach(ctx context.Context, key poolKey, target tool.Target) (
 	tcp := c.(*net.TCPConn)
 	setUserTimeout(tcp, e.o.Keepalive+e.o.KeepaliveReply)
 	w := &wire{Conn: tcp, clock: e.clock, tcp: tcp}
-	w.early.Store(true)
+	w.hurry()
 	quickAck(tcp)
 	return w, nil
 }
@@ -153,8 +154,8 @@ func (e *Executor) reachThrough(ctx context.Context, key poolKey, target tool.Ta
 		e.pool.releaseTunnel(via)
 		return nil, tunnelFailure(err, target, hop)
 	}
-	w := &wire{Conn: tunnel, clock: e.clock, onRelease: func() { e.pool.releaseTunnel(via) }}
-	w.early.Store(true)
+	w := &wire{Conn: tunnel, clock: e.clock, via: via}
+	w.hurry()
 	return w, nil
 }
 
@@ -164,10 +165,11 @@ type wire struct {
 	net.Conn
 	clock     func() time.Duration
 	heard     atomic.Int64 // on clock
-	early     atomic.Bool  // until the first command or tunnel has been accepted
 	tcp       *net.TCPConn // nil in a tunnel
+	via       *conn        // that the tunnel is in
 	opening   atomic.Int32 // channels being opened on the connection above
-	onRelease func()
+	hurries   atomic.Int32 // new connections, this or in tunnels, that shall not be delayed
+	hurryOver sync.Once
 }
 
 // openSettle is how long the end of a wire is held back while a channel is
@@ -175,13 +177,28 @@ type wire struct {
 // and a channel that is made a moment later would never hear of it.
 const openSettle = 10 * time.Millisecond
 
-// Read acknowledges at once in the early phase: sshd's Nagle against our
-// delayed acknowledgement costs 40 ms on the first command of a connection.
+// hurry has every byte acknowledged at once, on the way to a new connection and
+// on the hops before it: sshd's Nagle against our delayed acknowledgement costs
+// 40 ms on the first command of a connection.
+func (w *wire) hurry() { w.addHurries(1) }
+
+// relax ends the hurry: the first command or tunnel was accepted, or there will
+// be none.
+func (w *wire) relax() { w.hurryOver.Do(func() { w.addHurries(-1) }) }
+
+func (w *wire) addHurries(n int32) {
+	w.hurries.Add(n)
+	for via := w.via; via != nil; via = via.wire.via {
+		via.wire.hurries.Add(n)
+	}
+}
+
+// Read notes that the peer was heard.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
 		w.heard.Store(int64(w.clock()))
-		if w.tcp != nil && w.early.Load() {
+		if w.tcp != nil && w.hurries.Load() > 0 {
 			quickAck(w.tcp)
 		}
 	}
@@ -208,8 +225,9 @@ func (w *wire) silent() time.Duration {
 
 // release gives back what the wire stands on, once it is closed for good.
 func (w *wire) release() {
-	if w.onRelease != nil {
-		w.onRelease()
+	w.relax()
+	if w.via != nil {
+		w.via.e.pool.releaseTunnel(w.via)
 	}
 }
 
@@ -247,7 +265,7 @@ func openTunnel(ctx context.Context, via *conn, to netip.AddrPort) (net.Conn, er
 		if o.err != nil {
 			return nil, o.err
 		}
-		via.wire.early.Store(false)
+		via.wire.relax()
 		return &tunnel{o.ch, net.TCPAddrFromAddrPort(to)}, nil
 	case <-ctx.Done():
 		via.spawn(func() {

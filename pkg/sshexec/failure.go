@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -63,12 +64,16 @@ func isTimeout(err error) bool {
 	return errors.As(err, &n) && n.Timeout()
 }
 
-// hopReasons is what sshd says of a connection that it was asked to make.
-var hopReasons = []struct {
+// hopReason is what sshd says of a connection that it was asked to make, and
+// how that is told.
+type hopReason struct {
 	text string
 	code tool.FailureCode
 	say  string
-}{
+}
+
+// hopReasons: the first whose text occurs; the last occurs always.
+var hopReasons = []hopReason{
 	{"refused", tool.FailRefused, "connection refused"},
 	{"timed out", tool.FailConnectTimeout, "no answer to the connection attempt"},
 	{"", tool.FailUnreachable, "unreachable"},
@@ -82,25 +87,24 @@ func tunnelFailure(err error, t, hop tool.Target) error {
 		return err
 	case refused == nil:
 		return dropped(hop, "while it was asked to connect to "+t.Alias, err)
-	case refused.Reason == ssh.Prohibited:
+	}
+	said := fmt.Errorf("%s says %s", hop.Alias, remote(refused.Message))
+	if refused.Reason == ssh.Prohibited {
 		return &tool.Failure{
 			Code:    tool.FailRefused,
 			Message: fmt.Sprintf("%s: %s forbids forwarding to it", place(t), hop.Alias),
 			Remedy:  "allow it on the jump host: AllowTcpForwarding, PermitOpen and the key's options",
-			Cause:   err,
+			Cause:   said,
 		}
 	}
-	for _, r := range hopReasons {
-		if strings.Contains(strings.ToLower(refused.Message), r.text) {
-			return &tool.Failure{
-				Code:    r.code,
-				Message: fmt.Sprintf("%s: %s, says %s", place(t), r.say, hop.Alias),
-				Remedy:  "check that the host is up and reachable from the jump host",
-				Cause:   err,
-			}
-		}
+	text := strings.ToLower(refused.Message)
+	why := hopReasons[slices.IndexFunc(hopReasons, func(r hopReason) bool { return strings.Contains(text, r.text) })]
+	return &tool.Failure{
+		Code:    why.code,
+		Message: fmt.Sprintf("%s: %s, says %s", place(t), why.say, hop.Alias),
+		Remedy:  "check that the host is up and reachable from the jump host",
+		Cause:   said,
 	}
-	return err
 }
 
 // loginFailure types an error of whoever keeps the credentials.

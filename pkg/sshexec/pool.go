@@ -58,6 +58,9 @@ type pool struct {
 
 	mu    sync.Mutex // guards hosts and everything in them, and the counts of conns
 	hosts map[poolKey]*host
+	// generation counts the calls of retire: a connection whose making began in
+	// an earlier one takes nothing.
+	generation int
 	// closed: connections that come now are closed at once.
 	closed bool
 }
@@ -205,23 +208,28 @@ func (p *pool) grow(h *host) {
 // gateway for a handshake that is broken off.
 func (p *pool) dial(h *host) {
 	h.dials++
+	generation := p.generation
 	p.e.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(p.e.cut, p.e.o.ConnectTimeout)
 		defer cancel()
 		c, err := p.e.connect(ctx, h.key, h.target)
-		p.dialled(h, c, err)
+		p.dialled(h, c, err, generation)
 	})
 }
 
-// dialled takes in a connection, or tells those who waited for it why there is
-// none.
-func (p *pool) dialled(h *host, c *conn, err error) {
+// dialled takes in a connection whose making began in a generation, or tells
+// those who waited for it why there is none.
+func (p *pool) dialled(h *host, c *conn, err error, generation int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.dials--
 	switch {
 	case err == nil:
 		p.add(h, c)
+		if generation != p.generation {
+			c.retiring = true
+			c.poke()
+		}
 	case len(h.conns) > 0:
 		h.growAfter = p.e.o.Now().Add(growPause)
 	case h.dials > 0:
@@ -422,11 +430,12 @@ func (p *pool) remove(c *conn) {
 	p.settle(c.host)
 }
 
-// retire marks every connection as one that takes nothing new, and has the
-// idle ones closed.
+// retire marks every connection, also those being made, as one that takes
+// nothing new, and has the idle ones closed.
 func (p *pool) retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.generation++
 	for _, h := range p.hosts {
 		for _, c := range h.conns {
 			c.retiring = true

@@ -246,6 +246,26 @@ func TestRetire(t *testing.T) {
 	eventually(t, "the old one is closed", func() bool { return l.Stats().Connections == 1 })
 }
 
+// A connection that was being made when the configuration changed may have
+// logged in with what no longer holds.
+func TestRetireWhileDialling(t *testing.T) {
+	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
+	p := sshtest.StartProxy(t, s.Addr, 0)
+	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
+	p.Freeze()
+	done := make(chan tool.Report, 1)
+	host := target(login(t), p.Addr())
+	go func() { done <- l.Run(t.Context(), job(host, line("true"))) }()
+	eventually(t, "the connection is being made", func() bool { return p.Accepted() == 1 })
+	l.Retire()
+	p.Thaw()
+	finished(t, <-done, 0)
+	if n := p.Accepted(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+	eventually(t, "the first is closed", func() bool { return l.Stats().Connections == 1 })
+}
+
 // A connection that ended while it was idle is replaced without a word.
 func TestIdleConnectionThatEnded(t *testing.T) {
 	t.Parallel()
@@ -484,7 +504,7 @@ func hops(t *testing.T, last sshtest.OpenSSHOptions, change ...func(*Options)) (
 
 func TestThroughHops(t *testing.T) {
 	t.Parallel()
-	l, all, host := hops(t, sshtest.OpenSSHOptions{})
+	l, all, host := hops(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.ConnsPerHost = 1 })
 	storm(t, l, 40, 8, func(int) tool.Job { return job(host, line("true")) })
 	if s := l.Stats(); s.Connections != 3 {
 		t.Errorf("%d connections", s.Connections)

@@ -158,7 +158,7 @@ func (s *session) run() {
 	case err == nil:
 		s.conn.e.pool.free(s.conn, ended)
 	}
-	s.conn.wire.early.Store(false)
+	s.conn.wire.relax()
 	s.started <- err
 	s.feed()
 	s.read(s.channel, s.stdout, s.cmd.onOutput)
