@@ -197,6 +197,9 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 // running commands are stopped and recorded before the logs close.
 func (s *stack) close(ctx context.Context) error {
 	var problems []error
+	if s.gateway != nil {
+		problems = append(problems, s.gateway.Close(ctx))
+	}
 	if s.runner != nil {
 		problems = append(problems, s.runner.Close(ctx))
 	}

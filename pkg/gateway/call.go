@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
@@ -28,6 +29,8 @@ type call struct {
 	tool   *tool.Tool // the one that was called
 	judged *tool.Tool // the one in whose place it is judged
 	plan   tool.Plan
+
+	task *task // the task that this is the run of, or that it submitted
 }
 
 // planIt finds the tool and turns its arguments into a plan, without any I/O.
@@ -61,47 +64,117 @@ func (c *call) unknownTool() *tool.Problem {
 }
 
 // onEach walks the plan on every target, side by side under a bound; one
-// host's failure stops nobody.
+// host's failure stops nobody, unless the caller wants it to.
 func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 	if len(targets) == 1 {
 		return []Judged{c.walk(ctx, targets[0])}
 	}
 	walked := make([]Judged, len(targets))
-	slots := make(chan struct{}, c.gateway.config.Load().Settings.Limits.ParallelHosts)
-	var wg sync.WaitGroup
-	for i, t := range targets {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			walked[i] = c.walk(ctx, t)
+	var next atomic.Int64
+	var enough atomic.Bool
+	var workers sync.WaitGroup
+	var broken atomic.Value
+	for range min(len(targets), c.parallel()) {
+		workers.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					broken.Store(fmt.Sprintf("%v\n%s", p, debug.Stack()))
+				}
+			}()
+			for i := next.Add(1) - 1; i < int64(len(targets)); i = next.Add(1) - 1 {
+				if enough.Load() || ctx.Err() != nil {
+					walked[i].Run = tool.Run{Target: targets[i], Plan: c.plan, Skipped: true}
+					continue
+				}
+				walked[i] = c.walk(ctx, targets[i])
+				if c.plan.Scope.FailFast && tool.StateOf(walked[i].Run) != tool.TaskCompleted {
+					enough.Store(true)
+				}
+			}
 		})
 	}
-	wg.Wait()
+	workers.Wait()
+	if p := broken.Load(); p != nil {
+		panic(p) // where whoever made the call can catch it
+	}
 	return walked
 }
 
-// walk takes the plan to one host: judge, then refuse or run. The name is
-// resolved once; each address it has is judged on its own, and the next one is
-// tried only when it is certain that nothing ran at this one. A dry run ends
-// after the decision.
+// parallel is on how many hosts at once the call may be.
+func (c *call) parallel() int {
+	most := c.gateway.config.Load().Settings.Limits.ParallelHosts
+	if wanted := c.plan.Scope.Parallel; wanted > 0 {
+		return min(wanted, most)
+	}
+	return most
+}
+
+// walk takes the plan to one host. A task is not counted as running until it
+// does.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
-	usage, release := c.gateway.usage.begin(c.caller.Subject, t.Alias, c.gateway.now())
-	defer release()
+	counts := &c.gateway.usage
+	if c.plan.Detach {
+		return c.judgeAndRun(ctx, t, counts.submit(c.caller.Subject, t.Alias, c.gateway.now()))
+	}
+	usage, release := counts.begin(c.caller.Subject, t.Alias, c.gateway.now())
+	defer func() {
+		release()
+		c.gateway.tasks.room()
+	}()
+	return c.judgeAndRun(ctx, t, usage)
+}
+
+// judgeAndRun resolves the name, once, has the plan judged and then follows the
+// decision.
+func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usage) Judged {
 	unresolved := c.resolve(ctx, &t)
+	return c.follow(ctx, c.decide(ctx, t, usage, unresolved), usage, unresolved)
+}
+
+// follow does what was decided: refuse, run, or hand over to a task. Each
+// address that a name has is judged on its own, and the next one is tried only
+// when it is certain that nothing ran at this one. A dry run ends with the
+// decision.
+func (c *call) follow(ctx context.Context, judged Judged, usage policy.Usage, unresolved *tool.Failure) Judged {
 	for {
-		judged := c.decide(ctx, t, usage, unresolved)
 		switch run := &judged.Run; {
 		case c.plan.DryRun:
-		case run.Decision.Allow:
-			*run = c.start(ctx, *run)
-		default:
+		case !run.Decision.Allow:
 			c.recordRefused(ctx, *run)
+		case c.plan.Detach:
+			*run = c.detach(ctx, judged)
+		default:
+			*run = c.start(ctx, *run)
 		}
 		next, ok := nextAddress(judged.Run)
 		if !ok || ctx.Err() != nil {
 			return judged
 		}
+		t := judged.Run.Target
 		t.Address = next
+		judged = c.decide(ctx, t, usage, unresolved)
+	}
+}
+
+// detach hands an allowed run over to a task. What cannot be one is refused.
+func (c *call) detach(ctx context.Context, judged Judged) tool.Run {
+	run := judged.Run
+	t, refusal := c.gateway.tasks.submit(c, judged)
+	if refusal != nil {
+		run.Decision.Allow, run.Decision.Reasons = false, []tool.Reason{*refusal}
+		c.recordRefused(ctx, run)
+		return run
+	}
+	c.task = t
+	run.Report = &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: c.gateway.tasks.facts(t)}}}
+	return run
+}
+
+// tell gives whoever called a sign of life.
+func (c *call) tell(p tool.Progress) {
+	if c.progress != nil {
+		p.Task = c.id
+		c.progress(p)
 	}
 }
 
@@ -157,22 +230,37 @@ func (c *call) start(ctx context.Context, run tool.Run) tool.Run {
 		}}
 		return run
 	}
-	report := tool.Report{Outcome: tool.Unknown, Err: &tool.Failure{Code: tool.FailInternal, Message: "the gateway itself failed"}}
-	run.Report = &report
+	report := brokenReport()
+	run.Report = report
 	defer func() { c.recordFinished(ctx, run) }()
-	report = c.execute(ctx, run)
-	redact(&report, run.Decision.Redact)
+	*report = c.execute(ctx, run)
+	redact(report, run.Decision.Redact)
 	return run
+}
+
+// brokenReport is what is known of a run in which the gateway panicked.
+func brokenReport() *tool.Report {
+	return &tool.Report{Outcome: tool.Unknown, Err: &tool.Failure{Code: tool.FailInternal, Message: "the gateway itself failed"}}
 }
 
 func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
 		return c.answer(ctx, ask)
 	}
-	return c.gateway.runner.Run(ctx, tool.Job{
+	job := tool.Job{
 		CallID: c.id, DecisionID: run.Decision.ID, Subject: c.caller.Subject, Digest: run.Digest,
-		Target: run.Target, Steps: c.plan.Steps, Limits: run.Decision.Limits, Progress: c.progress,
-	})
+		Target: run.Target, Steps: c.plan.Steps, Limits: run.Decision.Limits,
+	}
+	switch {
+	case c.task != nil:
+		c.task.watch(&job, run.Decision)
+	case c.progress != nil:
+		job.Progress = func(p tool.Progress) {
+			p.Alias = run.Target.Alias
+			c.tell(p)
+		}
+	}
+	return c.gateway.runner.Run(ctx, job)
 }
 
 // nextAddress is the address to try after this one, if there is one and it is
@@ -214,18 +302,14 @@ func unreachable(r *tool.Report) bool {
 }
 
 // redact takes out of the kept output what the decision says must not reach a
-// result. A pattern that does not compile hides everything: the bundle's gate
-// should have refused it.
+// result.
 func redact(report *tool.Report, patterns []string) {
 	for _, p := range patterns {
-		re, err := regexp.Compile(p)
-		if err != nil {
-			re = regexp.MustCompile(`(?s).+`)
-		}
+		re := redaction(p)
 		for i := range report.Outputs {
 			o := &report.Outputs[i]
-			o.Stdout.Kept = re.ReplaceAll(o.Stdout.Kept, []byte("[redacted]"))
-			o.Stderr.Kept = re.ReplaceAll(o.Stderr.Kept, []byte("[redacted]"))
+			o.Stdout.Kept = re.ReplaceAll(o.Stdout.Kept, []byte(redacted))
+			o.Stderr.Kept = re.ReplaceAll(o.Stderr.Kept, []byte(redacted))
 		}
 	}
 }
@@ -236,7 +320,12 @@ func (c *call) result(walked []Judged) Result {
 	var r Result
 	for _, j := range walked {
 		runs = append(runs, j.Run)
-		r.DecisionIDs = append(r.DecisionIDs, j.Run.Decision.ID)
+		if j.Run.Decision.ID != "" {
+			r.DecisionIDs = append(r.DecisionIDs, j.Run.Decision.ID)
+		}
+	}
+	if c.task != nil {
+		r.Running = c.task.done
 	}
 	formatted := c.tool.Format(c.args, runs)
 	r.Structured, r.Text, r.IsError = formatted, formatted.Text(), formatted.Failed()

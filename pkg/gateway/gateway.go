@@ -14,7 +14,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -74,6 +76,8 @@ type Gateway struct {
 	audit    Recorder
 	resolver resolver
 	usage    usage
+	tasks    *tasks
+	cancels  cancels
 	calls    atomic.Int64
 	reload   func(ctx context.Context) (*config.Config, error)
 	reloads  sync.Mutex
@@ -103,6 +107,7 @@ func New(o Options) *Gateway {
 	}
 	slices.Sort(g.names)
 	g.config.Store(o.Config)
+	g.tasks = newTasks(g)
 	resolving := o.Config.Settings.Resolver
 	g.resolver = resolver{lookup: o.Lookup, timeout: resolving.Timeout, keep: resolving.Cache, now: o.Now}
 	return g
@@ -144,8 +149,20 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	if problem != nil {
 		return c.invalid(ctx, problem)
 	}
+	if len(targets) == 0 {
+		c.recordInvalid(ctx, &tool.Problem{Code: "no_hosts", Message: fmt.Sprintf("no host has the tag %q", c.plan.Scope.Tag)})
+	}
+	ctx, ended := g.cancels.begin(ctx, c)
+	defer ended()
+	if c.plan.Scope != (tool.Scope{}) {
+		c.tell(tool.Progress{Phase: "waiting"})
+	}
 	return c.result(c.onEach(ctx, targets))
 }
+
+// Close stops the tasks that run, as a shutdown, and waits until each has been
+// recorded. What runs for a call is stopped by the end of the call's context.
+func (g *Gateway) Close(ctx context.Context) error { return g.tasks.close(ctx) }
 
 // Judged is one plan on one host with what was decided from.
 type Judged struct {
@@ -214,6 +231,8 @@ func (g *Gateway) similar(name string) string {
 	return strings.Join(g.names, ", ")
 }
 
+// newID is the id of a call, and so of a task: in the order of time, and beyond
+// guessing.
 func newID(now time.Time) string {
-	return ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
+	return ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
 }

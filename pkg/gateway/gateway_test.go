@@ -51,8 +51,9 @@ func (w *world) Decide(_ context.Context, in policy.Input, m policy.Mark) tool.D
 	w.note("decide " + m.Mode + " " + in.Network.Address)
 	w.mu.Lock()
 	w.inputs = append(w.inputs, in)
+	decide := w.decide
 	w.mu.Unlock()
-	return w.decide(in)
+	return decide(in)
 }
 
 func (w *world) Revisions() map[string]string { return map[string]string{"sallyport": "r1"} }

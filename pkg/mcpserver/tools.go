@@ -199,8 +199,9 @@ func (s *Server) call(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallTool
 		return nil, fmt.Errorf("a call that was not admitted")
 	}
 	progress, done := s.report(r)
-	defer done()
-	result := s.gateway.Call(r.ctx, s.callerOf(ctx, r), r.tool.Name, r.msg.args, progress)
+	var result gateway.Result
+	defer func() { done(result.Running) }()
+	result = s.gateway.Call(r.ctx, s.callerOf(ctx, r), r.tool.Name, r.msg.args, progress)
 	return s.toResult(r, result), nil
 }
 

@@ -13,7 +13,7 @@ permit if {
 	input.host.kind == "posix"
 	some _ in granted
 	[hop | some hop in input.host.via; not holds(hop)] == []
-	[op | some op in input.ops; startswith(op.action, "gateway.")] == []
+	[op | some op in input.ops; asks_gateway(op)] == []
 }
 
 permit if {
@@ -58,6 +58,8 @@ holds(hop) if {
 hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
 
 asks_gateway(op) if startswith(op.action, "gateway.")
+
+asks_gateway(op) if startswith(op.action, "task.")
 
 # METADATA
 # title: The host is not in the inventory
