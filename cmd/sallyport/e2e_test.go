@@ -48,7 +48,7 @@ printf '%%s\n' "$line" >>%s
 if [ -p /dev/stdin ]; then while read -r _; do :; done; fi
 `
 
-func newSite(t testing.TB) site {
+func newSite(t testing.TB, moreHosts ...string) site {
 	t.Helper()
 	s := site{dir: t.TempDir()}
 	s.standIns, s.starts = filepath.Join(s.dir, "bin"), filepath.Join(s.dir, "starts")
@@ -64,7 +64,7 @@ func newSite(t testing.TB) site {
 	for _, wrapper := range []string{"sudo", "timeout", "nice"} {
 		s.write(t, filepath.Join("bin", wrapper), fmt.Sprintf(standIn, s.starts), 0o755)
 	}
-	s.sshd = sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Config: []string{"SetEnv PATH=" + s.standIns + " HOME=" + s.dir}})
+	s.sshd = sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{MoreHosts: moreHosts, Config: []string{"SetEnv PATH=" + s.standIns + " HOME=" + s.dir}})
 	s.writeConfig(t)
 	return s
 }

@@ -109,12 +109,12 @@ func (c *call) parallel() int {
 	return most
 }
 
-// walk takes the plan to one host. A task is not counted as running until it
-// does.
+// walk takes the plan to one host. What the gateway answers itself is not
+// counted as running, and a task not until it does.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 	counts := &c.gateway.usage
-	if c.plan.Detach {
-		return c.judgeAndRun(ctx, t, counts.submit(c.caller.Subject, t.Alias, c.gateway.now()))
+	if c.plan.Detach || t.Alias == "" {
+		return c.judgeAndRun(ctx, t, counts.note(c.caller.Subject, t.Alias, c.gateway.now()))
 	}
 	usage, release := counts.begin(c.caller.Subject, t.Alias, c.gateway.now())
 	defer func() {

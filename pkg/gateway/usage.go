@@ -47,9 +47,9 @@ func (u *usage) begin(subject, alias string, now time.Time) (policy.Usage, func(
 	}
 }
 
-// submit counts a call that asks for a task, and says what is going on beside
-// tasks: those wait for each other.
-func (u *usage) submit(subject, alias string, now time.Time) policy.Usage {
+// note counts a call that does not run anything itself, and says what is going
+// on beside tasks: those wait for each other.
+func (u *usage) note(subject, alias string, now time.Time) policy.Usage {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := u.of(subject, now)
