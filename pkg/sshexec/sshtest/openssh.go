@@ -24,6 +24,7 @@ import (
 type OpenSSHOptions struct {
 	Host        string   // listen address; empty: 127.0.0.1
 	MoreHosts   []string // further listen addresses, at the same port; sshd takes 16 in all
+	Login       *OpenSSH // another sshd whose key is to log in here; nil: a key of its own
 	MaxSessions int      // 0: sshd's default, 10
 	Config      []string // further lines of sshd_config
 }
@@ -51,7 +52,7 @@ func StartOpenSSH(tb TB, o OpenSSHOptions) *OpenSSH {
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	s := &OpenSSH{dir: dir}
-	for _, step := range []func() error{s.open, s.keys} {
+	for _, step := range []func() error{s.open, func() error { return s.keys(o.Login) }} {
 		if err := step(); err != nil {
 			tb.Fatalf("prepare sshd: %v", err)
 		}
@@ -93,12 +94,16 @@ func (s *OpenSSH) open() error {
 	return nil
 }
 
-func (s *OpenSSH) keys() error {
+func (s *OpenSSH) keys(other *OpenSSH) error {
 	_, host, err := s.newKey("host_key")
 	if err != nil {
 		return err
 	}
 	s.HostKey = host
+	if other != nil {
+		s.Key = other.Key
+		return os.Link(other.path("authorized_keys"), s.path("authorized_keys"))
+	}
 	key, login, err := s.newKey("login_key")
 	if err != nil {
 		return err
