@@ -95,7 +95,7 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 	set := conf.Settings
 	options := policy.Options{
 		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
-		Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
+		FullRecords: set.Logs.Record == "full", Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
 	}
 	if o.dry {
 		options.Timeout = dryTimeout

@@ -112,11 +112,23 @@ func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, un
 		CallID: c.id, Tool: c.judged, Caller: c.caller, Plan: c.plan, Target: t,
 		Digest: run.Digest, Usage: usage, Now: c.gateway.now(),
 	})
-	run.Decision = c.gateway.decider.Decide(ctx, in, policy.Mark{Mode: c.mode(), Digest: run.Digest})
+	run.Decision = c.gateway.decider.Decide(ctx, in, c.mark(run, unresolved))
 	if unresolved != nil {
 		explainUnresolved(&run.Decision, unresolved)
 	}
 	return Judged{Input: in, Run: run}
+}
+
+// mark is what the record of a decision says beside it.
+func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
+	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Custom: map[string]any{}}
+	if run.Hash != "" {
+		m.Custom["hash"] = run.Hash
+	}
+	if unresolved != nil {
+		m.Custom["resolver"] = string(unresolved.Code)
+	}
+	return m
 }
 
 // hash names the command in both records and results; empty without one.
