@@ -76,8 +76,8 @@ type CallSettings struct {
 	Calls         int `mapstructure:"calls"`
 }
 
-// SecretSettings name the environment variables that env: references may read
-// beside those with a secret prefix.
+// SecretSettings name the environment variables that are secrets beside those
+// with a secret prefix.
 type SecretSettings struct {
 	EnvAllow []string `mapstructure:"env_allow"`
 }

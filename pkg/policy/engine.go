@@ -61,9 +61,9 @@ type Options struct {
 	// FullRecords has records show the words of calls, where policy does not
 	// say "meta". Without it they show kinds, names of hosts and results only.
 	FullRecords bool
-	Logger  *slog.Logger
-	Now     func() time.Time
-	Labels  map[string]string // in each record of the decision log
+	Logger      *slog.Logger
+	Now         func() time.Time
+	Labels      map[string]string // in each record of the decision log
 }
 
 // Engine makes decisions. It is safe for concurrent use.
