@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -81,9 +81,9 @@ func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 }
 
 // walk takes the plan to one host: judge, then refuse or run. The name is
-// resolved once; each address it has is judged on its own, and the next one is
-// tried only when it is certain that nothing ran at this one. A dry run ends
-// after the decision.
+// resolved once; each address it has is judged on its own, and the next one,
+// its own or a jump host's, is tried only when it is certain that nothing ran
+// at this one. A dry run ends after the decision.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 	usage, release := c.gateway.usage.begin(c.caller.Subject, t.Alias, c.gateway.now())
 	defer release()
@@ -97,11 +97,11 @@ func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 		default:
 			c.recordRefused(ctx, *run)
 		}
-		next, ok := nextAddress(judged.Run)
+		next, ok := nextTarget(judged.Run)
 		if !ok || ctx.Err() != nil {
 			return judged
 		}
-		t.Address = next
+		t = next
 	}
 }
 
@@ -149,10 +149,14 @@ func (c *call) mode() string {
 // explainUnresolved puts the resolver's own words where policy could only see
 // that there is no address.
 func explainUnresolved(d *tool.Decision, f *tool.Failure) {
-	for i, r := range d.Reasons {
-		if strings.HasPrefix(r.Code, "network_") {
-			d.Reasons[i].Detail = f.Message
-			d.Reasons[i].Remedy = f.Remedy
+	for i := range d.Reasons {
+		r := &d.Reasons[i]
+		if r.Code != "network_unresolved" {
+			continue
+		}
+		r.Detail, r.Remedy = f.Message, f.Remedy
+		if f.Code == tool.FailLookups {
+			r.Code, r.Title = "network_lookup_limit", "The name is looked up too often"
 		}
 	}
 }
@@ -187,22 +191,44 @@ func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	})
 }
 
-// nextAddress is the address to try after this one, if there is one and it is
-// certain that nothing has run.
-func nextAddress(run tool.Run) (netip.Addr, bool) {
-	var none netip.Addr
+// nextTarget is where to try after this, if there is somewhere and it is certain
+// that nothing has run: the next address of the host itself, when this one is
+// refused, or of whatever on the way to it, when this one cannot be reached.
+// Policy judges all addresses of jump hosts at once.
+func nextTarget(run tool.Run) (tool.Target, bool) {
+	t := run.Target
 	switch {
-	case !run.Decision.Allow && !onlyNetwork(run.Decision.Reasons):
-		return none, false
-	case run.Decision.Allow && !unreachable(run.Report):
-		return none, false
+	case run.Decision.Allow && unreachable(run.Report):
+		return t, advance(&t)
+	case !run.Decision.Allow && onlyNetwork(run.Decision.Reasons):
+		return t, advanceOne(&t)
 	}
-	for i, a := range run.Target.Addresses {
-		if a == run.Target.Address && i+1 < len(run.Target.Addresses) {
-			return run.Target.Addresses[i+1], true
+	return t, false
+}
+
+// advance moves a target to its next combination of addresses: its own one
+// changes first, then that of the last jump host, that of the first one last.
+func advance(t *tool.Target) bool {
+	if advanceOne(t) {
+		return true
+	}
+	t.Via = slices.Clone(t.Via)
+	for i := range slices.Backward(t.Via) {
+		if advanceOne(&t.Via[i]) {
+			return true
 		}
 	}
-	return none, false
+	return false
+}
+
+// advanceOne moves one host to its next address, or back to its first.
+func advanceOne(t *tool.Target) bool {
+	next := slices.Index(t.Addresses, t.Address) + 1
+	if len(t.Addresses) == 0 {
+		return false
+	}
+	t.Address = t.Addresses[next%len(t.Addresses)]
+	return next < len(t.Addresses)
 }
 
 func onlyNetwork(reasons []tool.Reason) bool {
