@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -371,5 +372,36 @@ func oldFlags(t *testing.T) {
 	c := mustLoad(t, Options{Dir: write(t, map[string]string{policyFile: "limits: {host_key_auto_add: false, require_known_host: true}\n"})})
 	if all := strings.Join(warningsOf(c), "\n"); strings.Contains(all, "ignored") {
 		t.Errorf("what is always so is warned of: %s", all)
+	}
+}
+
+// TestOrchestratorDirectories loads directories as an operator of the
+// orchestrator has them, by its own variables. The golden has each host with
+// what it takes to log in, secrets included, and every warning; for what is not
+// loaded, every problem.
+func TestOrchestratorDirectories(t *testing.T) {
+	for _, dir := range cases(t, "../orchestrator") {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			o := prepare(t, dir)
+			root := o.Dir
+			o.Dir = "" // its variable names it
+			c, err := Load(o)
+			var text strings.Builder
+			if err != nil {
+				fmt.Fprintln(&text, err)
+			} else {
+				fmt.Fprintln(&text, c.Warned())
+				for _, h := range c.Hosts {
+					login, err := c.Login(h.Alias)
+					must(t, err)
+					fmt.Fprintf(&text, "%s: %s@%s port %d tags %q %q\n\t%v passphrase %q password %q\n",
+						h.Alias, h.User, h.Hostname, h.Port, h.Tags, h.Description, login, login.Passphrase, login.Password)
+				}
+			}
+			golden(t, filepath.Join(dir, "loaded.golden"), strings.ReplaceAll(text.String(), root, "$DIR"))
+			if refused := err != nil; refused != (filepath.Base(dir) == "refused") {
+				t.Errorf("refused %v: %v", refused, err)
+			}
+		})
 	}
 }
