@@ -441,6 +441,7 @@ func (p *parity) errors(t *testing.T) {
 	known := strings.NewReplacer(p.dir+"/keys/known_hosts", "known_hosts")
 	secretive := []string{p.dir, "goroutine ", ".go:", "panic", base64.StdEncoding.EncodeToString(p.sshd.Key)[:40]}
 	for _, r := range []reply{
+		p.reloadWith(t, "credentials.yml", "entries: [{name: a, username: a, key_path: missing, key_passphrase_secret: missing}]\n"),
 		p.run(t, "nobody", "uptime"), p.run(t, "stranger", "uptime"), p.run(t, "unknown-key", "uptime"), p.run(t, "unknown", "uptime"),
 		p.run(t, "forbidden", "uptime"), p.run(t, "moon", "uptime"), p.run(t, "web1", "nc"), p.run(t, "web1", "'"),
 	} {

@@ -111,17 +111,23 @@ func (p *parity) unloaded(parts ...string) []string {
 func (p *parity) bad(file, content string) func(*testing.T) {
 	return func(t *testing.T) {
 		t.Helper()
-		good, err := os.ReadFile(filepath.Join(p.dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.write(t, file, content, 0o600)
-		p.call(t, "ssh_reload_config", nil)
-		p.write(t, file, string(good), 0o600)
-		if r := p.call(t, "ssh_reload_config", nil); r.IsError {
-			t.Errorf("as it was: %s", r.Text)
-		}
+		p.reloadWith(t, file, content)
 	}
+}
+
+func (p *parity) reloadWith(t *testing.T, file, content string) reply {
+	t.Helper()
+	good, err := os.ReadFile(filepath.Join(p.dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write(t, file, content, 0o600)
+	answer := p.call(t, "ssh_reload_config", nil)
+	p.write(t, file, string(good), 0o600)
+	if r := p.call(t, "ssh_reload_config", nil); r.IsError {
+		t.Errorf("as it was: %s", r.Text)
+	}
+	return answer
 }
 
 // badEntry reloads with one more entry of credentials.
