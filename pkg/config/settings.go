@@ -39,8 +39,11 @@ type Token struct {
 	Groups []string `mapstructure:"groups"`
 }
 
-// LogSettings say where the two logs go.
+// LogSettings say where the two logs go, and how much the decision log shows of
+// a call: meta is all but its words (commands, paths, names), full is the words
+// too. The audit stream never has them.
 type LogSettings struct {
+	Record   string  `mapstructure:"record"`
 	Decision LogSink `mapstructure:"decision"`
 	Audit    LogSink `mapstructure:"audit"`
 }
@@ -85,8 +88,8 @@ type TaskSettings struct {
 	KeptPerSubject int `mapstructure:"kept_per_subject"`
 }
 
-// SecretSettings name the environment variables that env: references may read
-// beside those with a secret prefix.
+// SecretSettings name the environment variables that are secrets beside those
+// with a secret prefix.
 type SecretSettings struct {
 	EnvAllow []string `mapstructure:"env_allow"`
 }
@@ -143,6 +146,7 @@ var settingTable = []setting{
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
 	textSetting("subject", "", orEmpty(person)),
 	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
+	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
 	truthSetting("logs.decision.stderr"),
 	textSetting("logs.audit.file", ""),

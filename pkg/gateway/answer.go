@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -159,8 +161,10 @@ func (c *call) cancel(ctx context.Context, id string) tool.Cancellation {
 func (c *call) reload(ctx context.Context) (any, *tool.Failure) {
 	revisions, err := c.gateway.Reload(ctx, c.caller.Subject)
 	if err != nil {
+		// Where the directory is, is not the caller's business.
+		problems := strings.ReplaceAll(err.Error(), c.gateway.config.Load().Dir+string(filepath.Separator), "")
 		return nil, &tool.Failure{
-			Code: "reload", Message: "the configuration does not load; the last good one stays: " + err.Error(),
+			Code: "reload", Message: "the configuration does not load; the last good one stays: " + problems,
 			Remedy: "an operator can see every problem with: sallyport validate",
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,9 +132,9 @@ func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usag
 }
 
 // follow does what was decided: refuse, run, or hand over to a task. Each
-// address that a name has is judged on its own, and the next one is tried only
-// when it is certain that nothing ran at this one. A dry run ends with the
-// decision.
+// address that a name has is judged on its own, and the next one, its own or a
+// jump host's, is tried only when it is certain that nothing ran at this one. A
+// dry run ends with the decision.
 func (c *call) follow(ctx context.Context, judged Judged, usage policy.Usage, unresolved *tool.Failure) Judged {
 	for {
 		switch run := &judged.Run; {
@@ -146,13 +146,11 @@ func (c *call) follow(ctx context.Context, judged Judged, usage policy.Usage, un
 		default:
 			*run = c.start(ctx, *run)
 		}
-		next, ok := nextAddress(judged.Run)
+		next, ok := nextTarget(judged.Run)
 		if !ok || ctx.Err() != nil {
 			return judged
 		}
-		t := judged.Run.Target
-		t.Address = next
-		judged = c.decide(ctx, t, usage, unresolved)
+		judged = c.decide(ctx, next, usage, unresolved)
 	}
 }
 
@@ -185,11 +183,23 @@ func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, un
 		CallID: c.id, Tool: c.judged, Caller: c.caller, Plan: c.plan, Target: t,
 		Digest: run.Digest, Usage: usage, Now: c.gateway.now(),
 	})
-	run.Decision = c.gateway.decider.Decide(ctx, in, policy.Mark{Mode: c.mode(), Digest: run.Digest})
+	run.Decision = c.gateway.decider.Decide(ctx, in, c.mark(run, unresolved))
 	if unresolved != nil {
 		explainUnresolved(&run.Decision, unresolved)
 	}
 	return Judged{Input: in, Run: run}
+}
+
+// mark is what the record of a decision says beside it.
+func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
+	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Custom: map[string]any{}}
+	if run.Hash != "" {
+		m.Custom["hash"] = run.Hash
+	}
+	if unresolved != nil {
+		m.Custom["resolver"] = string(unresolved.Code)
+	}
+	return m
 }
 
 // hash names the command in both records and results; empty without one.
@@ -210,10 +220,14 @@ func (c *call) mode() string {
 // explainUnresolved puts the resolver's own words where policy could only see
 // that there is no address.
 func explainUnresolved(d *tool.Decision, f *tool.Failure) {
-	for i, r := range d.Reasons {
-		if strings.HasPrefix(r.Code, "network_") {
-			d.Reasons[i].Detail = f.Message
-			d.Reasons[i].Remedy = f.Remedy
+	for i := range d.Reasons {
+		r := &d.Reasons[i]
+		if r.Code != "network_unresolved" {
+			continue
+		}
+		r.Detail, r.Remedy = f.Message, f.Remedy
+		if f.Code == tool.FailLookups {
+			r.Code, r.Title = "network_lookup_limit", "The name is looked up too often"
 		}
 	}
 }
@@ -263,22 +277,44 @@ func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	return c.gateway.runner.Run(ctx, job)
 }
 
-// nextAddress is the address to try after this one, if there is one and it is
-// certain that nothing has run.
-func nextAddress(run tool.Run) (netip.Addr, bool) {
-	var none netip.Addr
+// nextTarget is where to try after this, if there is somewhere and it is certain
+// that nothing has run: the next address of the host itself, when this one is
+// refused, or of whatever on the way to it, when this one cannot be reached.
+// Policy judges all addresses of jump hosts at once.
+func nextTarget(run tool.Run) (tool.Target, bool) {
+	t := run.Target
 	switch {
-	case !run.Decision.Allow && !onlyNetwork(run.Decision.Reasons):
-		return none, false
-	case run.Decision.Allow && !unreachable(run.Report):
-		return none, false
+	case run.Decision.Allow && unreachable(run.Report):
+		return t, advance(&t)
+	case !run.Decision.Allow && onlyNetwork(run.Decision.Reasons):
+		return t, advanceOne(&t)
 	}
-	for i, a := range run.Target.Addresses {
-		if a == run.Target.Address && i+1 < len(run.Target.Addresses) {
-			return run.Target.Addresses[i+1], true
+	return t, false
+}
+
+// advance moves a target to its next combination of addresses: its own one
+// changes first, then that of the last jump host, that of the first one last.
+func advance(t *tool.Target) bool {
+	if advanceOne(t) {
+		return true
+	}
+	t.Via = slices.Clone(t.Via)
+	for i := range slices.Backward(t.Via) {
+		if advanceOne(&t.Via[i]) {
+			return true
 		}
 	}
-	return none, false
+	return false
+}
+
+// advanceOne moves one host to its next address, or back to its first.
+func advanceOne(t *tool.Target) bool {
+	next := slices.Index(t.Addresses, t.Address) + 1
+	if len(t.Addresses) == 0 {
+		return false
+	}
+	t.Address = t.Addresses[next%len(t.Addresses)]
+	return next < len(t.Addresses)
 }
 
 func onlyNetwork(reasons []tool.Reason) bool {

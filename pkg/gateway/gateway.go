@@ -212,6 +212,7 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 		event.Failure, event.Detail = "reload", err.Error()
 		g.log.Error("configuration not loaded; the last good one stays", "by", by, "problem", err)
 	} else {
+		event.Detail = next.Warned()
 		g.config.Store(next)
 		g.log.Info("configuration loaded", "by", by, "revisions", g.decider.Revisions())
 	}
