@@ -71,7 +71,7 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if err := s.openEngine(ctx, conf, o); err != nil {
 		return err
 	}
-	parts := gateway.Options{Tools: defs, Config: conf, Decider: s.engine, Logger: s.log}
+	parts := gateway.Options{Tools: defs, Resources: tools.Resources(), Config: conf, Decider: s.engine, Logger: s.log}
 	if o.dry {
 		s.gateway = gateway.New(parts)
 		return nil

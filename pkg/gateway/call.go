@@ -56,7 +56,7 @@ func (c *call) planIt() *tool.Problem {
 func (c *call) unknownTool() *tool.Problem {
 	return &tool.Problem{
 		Code: "unknown_tool", Message: fmt.Sprintf("there is no tool %q", c.name),
-		Remedy: "did you mean " + c.gateway.similar(c.name),
+		Remedy: "did you mean " + c.gateway.similar(c.name, c.gateway.view(c.caller).tools()),
 	}
 }
 
@@ -167,7 +167,7 @@ func (c *call) start(ctx context.Context, run tool.Run) tool.Run {
 
 func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
-		return c.answer(ctx, ask)
+		return c.answer(ctx, ask, run)
 	}
 	return c.gateway.runner.Run(ctx, tool.Job{
 		CallID: c.id, DecisionID: run.Decision.ID, Subject: c.caller.Subject, Digest: run.Digest,
@@ -302,7 +302,7 @@ func unknownHost(alias string) *tool.Problem {
 
 // resolve finds the addresses of a target and of every hop on its way, once.
 func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
-	if t.Hostname == "" {
+	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || t.Hostname == "" {
 		return nil
 	}
 	var first *tool.Failure

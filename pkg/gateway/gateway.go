@@ -35,6 +35,10 @@ import (
 // never fails: what cannot be judged is refused.
 type Decider interface {
 	Decide(ctx context.Context, in policy.Input, m policy.Mark) tool.Decision
+	// Would judges without a record, for lists of what could be used; HostFacts
+	// are the fields of a host that its answer depends on, beside the host's class.
+	Would(ctx context.Context, in policy.Input) bool
+	HostFacts() []string
 	Revisions() map[string]string
 	Ready() error
 }
@@ -51,12 +55,14 @@ type Recorder interface {
 
 // Options are the parts. All but Reload and Logger are required.
 type Options struct {
-	Tools   []*tool.Tool
-	Config  *config.Config
-	Decider Decider
-	Runner  Runner
-	Audit   Recorder
-	Lookup  Lookup // default: the system's resolver
+	Tools []*tool.Tool
+	// Resources can be read by URI.
+	Resources []*tool.Resource
+	Config    *config.Config
+	Decider   Decider
+	Runner    Runner
+	Audit     Recorder
+	Lookup    Lookup // default: the system's resolver
 	// Reload builds everything anew from the configuration files and swaps it
 	// in, or changes nothing. Nil: there is nothing to reload.
 	Reload func(ctx context.Context) (*config.Config, error)
@@ -66,8 +72,10 @@ type Options struct {
 
 // Gateway makes calls. It is safe for concurrent use.
 type Gateway struct {
-	tools    map[string]*tool.Tool
-	names    []string
+	tools    map[string]*tool.Tool // those of resources, too
+	names    []string              // of those that are listed
+	reads    []*tool.Resource
+	views    views
 	config   atomic.Pointer[config.Config]
 	decider  Decider
 	runner   Runner
@@ -102,19 +110,14 @@ func New(o Options) *Gateway {
 		g.names = append(g.names, t.Name)
 	}
 	slices.Sort(g.names)
+	for _, r := range o.Resources {
+		g.tools[r.Tool.Name] = r.Tool
+		g.reads = append(g.reads, r)
+	}
 	g.config.Store(o.Config)
 	resolving := o.Config.Settings.Resolver
 	g.resolver = resolver{lookup: o.Lookup, timeout: resolving.Timeout, keep: resolving.Cache, now: o.Now}
 	return g
-}
-
-// Tools lists the tools that are switched on, by name.
-func (g *Gateway) Tools(_ context.Context, _ tool.Caller) []*tool.Tool {
-	all := make([]*tool.Tool, 0, len(g.names))
-	for _, name := range g.names {
-		all = append(all, g.tools[name])
-	}
-	return all
 }
 
 // NoTool puts a call to a tool that does not exist, or not for this caller, on
@@ -204,14 +207,16 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 	return g.decider.Revisions(), err
 }
 
-// Similar names the tool that a misspelt name was probably meant for.
-func (g *Gateway) similar(name string) string {
-	for _, known := range g.names {
-		if strings.EqualFold(known, name) || strings.Contains(known, name) || strings.Contains(name, known) {
-			return known
+// similar names the tool that a misspelt name was probably meant for.
+func (g *Gateway) similar(name string, tools []*tool.Tool) string {
+	var names []string
+	for _, t := range tools {
+		if strings.EqualFold(t.Name, name) || strings.Contains(t.Name, name) || strings.Contains(name, t.Name) {
+			return t.Name
 		}
+		names = append(names, t.Name)
 	}
-	return strings.Join(g.names, ", ")
+	return strings.Join(names, ", ")
 }
 
 func newID(now time.Time) string {

@@ -65,10 +65,12 @@ type Ask struct {
 type Question string
 
 const (
-	AskPing   Question = "ping"
-	AskHosts  Question = "hosts"
-	AskHost   Question = "host"
-	AskReload Question = "reload"
+	AskPing         Question = "ping"
+	AskHosts        Question = "hosts"        // []string, aliases
+	AskInventory    Question = "inventory"    // []HostFacts
+	AskHost         Question = "host"         // HostFacts
+	AskCapabilities Question = "capabilities" // Capabilities
+	AskReload       Question = "reload"
 )
 
 func (Shell) do() {}
