@@ -58,11 +58,13 @@ type Options struct {
 	Tools []*tool.Tool
 	// Resources can be read by URI.
 	Resources []*tool.Resource
-	Config    *config.Config
-	Decider   Decider
-	Runner    Runner
-	Audit     Recorder
-	Lookup    Lookup // default: the system's resolver
+	// Profiles are the names that a rule of policy.yml can grant, for guides.
+	Profiles []string
+	Config   *config.Config
+	Decider  Decider
+	Runner   Runner
+	Audit    Recorder
+	Lookup   Lookup // default: the system's resolver
 	// Reload builds everything anew from the configuration files and swaps it
 	// in, or changes nothing. Nil: there is nothing to reload.
 	Reload func(ctx context.Context) (*config.Config, error)
@@ -72,22 +74,24 @@ type Options struct {
 
 // Gateway makes calls. It is safe for concurrent use.
 type Gateway struct {
-	tools    map[string]*tool.Tool // those of resources, too
-	names    []string              // of those that are listed
-	reads    []*tool.Resource
-	views    views
-	config   atomic.Pointer[config.Config]
-	decider  Decider
-	runner   Runner
-	audit    Recorder
-	resolver resolver
-	usage    usage
-	calls    atomic.Int64
-	reload   func(ctx context.Context) (*config.Config, error)
-	reloads  sync.Mutex
-	unsaved  atomic.Int64 // outcomes that could not be recorded
-	log      *slog.Logger
-	now      func() time.Time
+	tools map[string]*tool.Tool // those of resources, too
+	names []string              // of those that are listed
+	reads []*tool.Resource
+	views views
+	// profileNames are all that there are.
+	profileNames []string
+	config       atomic.Pointer[config.Config]
+	decider      Decider
+	runner       Runner
+	audit        Recorder
+	resolver     resolver
+	usage        usage
+	calls        atomic.Int64
+	reload       func(ctx context.Context) (*config.Config, error)
+	reloads      sync.Mutex
+	unsaved      atomic.Int64 // outcomes that could not be recorded
+	log          *slog.Logger
+	now          func() time.Time
 }
 
 // New puts the parts together.
@@ -103,7 +107,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{
 		tools: map[string]*tool.Tool{}, decider: o.Decider, runner: o.Runner, audit: o.Audit,
-		reload: o.Reload, log: o.Logger, now: o.Now,
+		profileNames: o.Profiles, reload: o.Reload, log: o.Logger, now: o.Now,
 	}
 	for _, t := range o.Tools {
 		g.tools[t.Name] = t
