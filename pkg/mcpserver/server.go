@@ -11,7 +11,8 @@
 // that the client sent, and a message with two readings (a duplicate key, a key
 // in other letters) never arrives. The subject is the one that the transport
 // verified; what a client says of itself, its session included, is only ever a
-// fact beside it. A tool that is not in the caller's list cannot be called. And
+// fact beside it. A tool that is not in the caller's list cannot be called, and
+// of resources and prompts a caller sees its own, too. And
 // when the context of a call ends, its cause is the [tool.Stop] that says why:
 // cancelled by the client, disconnected, shut down.
 //
@@ -41,6 +42,14 @@ type Gateway interface {
 	// Tools lists, by name, the tools that a caller could ever use.
 	Tools(ctx context.Context, caller tool.Caller) []*tool.Tool
 	Call(ctx context.Context, caller tool.Caller, name string, args json.RawMessage, progress func(tool.Progress)) gateway.Result
+	// Resources lists the resources that a caller could ever read.
+	Resources(ctx context.Context, caller tool.Caller) []*tool.Resource
+	// Read reads one, which is a call like any other.
+	Read(ctx context.Context, caller tool.Caller, uri string) gateway.Reading
+	// Prompts lists the guides that there are, and Prompt is one as written for
+	// a caller.
+	Prompts() []gateway.Prompt
+	Prompt(ctx context.Context, caller tool.Caller, name string) (text string, ok bool)
 	// NoTool is told of a call to a tool that the caller does not have, so that
 	// it is on record.
 	NoTool(ctx context.Context, caller tool.Caller, name string)

@@ -148,7 +148,7 @@ func (p *pipe) begin(ctx context.Context, m *message) {
 		return
 	}
 	switch mcp.MCPMethod(m.method) {
-	case mcp.MethodToolsCall, mcp.MethodSubscriptionsListen:
+	case mcp.MethodToolsCall, mcp.MethodResourcesRead, mcp.MethodSubscriptionsListen:
 		p.working.Go(func() { p.serve(r) })
 	default: // quick, and the ones after it may depend on it
 		p.serve(r)

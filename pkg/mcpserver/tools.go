@@ -23,15 +23,21 @@ import (
 func (s *Server) newMCP(name, version string) *server.MCPServer {
 	hooks := &server.Hooks{}
 	hooks.AddBeforeCallTool(s.admit)
+	s.withResources(hooks)
 	options := []server.ServerOption{
 		server.WithToolCapabilities(false),
+		server.WithResourceCapabilities(false, false),
+		server.WithPromptCapabilities(false),
 		server.WithHooks(hooks),
 		server.WithToolFilter(s.visible),
 	}
 	for _, m := range s.chain() {
 		options = append(options, server.WithToolHandlerMiddleware(m))
 	}
-	return server.NewMCPServer(name, version, options...)
+	m := server.NewMCPServer(name, version, options...)
+	m.AddResource(mcp.NewResource(anyResource, anyResource), s.read)
+	s.addPrompts(m)
+	return m
 }
 
 // chain is what stands between the protocol and the gateway, the outermost
@@ -184,8 +190,9 @@ func (s *Server) callerOf(ctx context.Context, r *request) tool.Caller {
 }
 
 // clip keeps a client's own words from filling logs and answers.
-func clip(s string) string {
-	const most = 128
+func clip(s string) string { return clipTo(s, 128) }
+
+func clipTo(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
