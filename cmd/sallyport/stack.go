@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport/sallyport/pkg/sshexec"
 	"github.com/sallyport/sallyport/pkg/tool"
 	"github.com/sallyport/sallyport/pkg/tools"
+	"github.com/sallyport/sallyport/policies"
 )
 
 // stack is the parts, put together. Its load function is called again at each
@@ -71,7 +72,10 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if err := s.openEngine(ctx, conf, o); err != nil {
 		return err
 	}
-	parts := gateway.Options{Tools: defs, Config: conf, Decider: s.engine, Logger: s.log}
+	parts := gateway.Options{
+		Tools: defs, Resources: tools.Resources(), Profiles: policies.Profiles(),
+		Config: conf, Decider: s.engine, Logger: s.log,
+	}
 	if o.dry {
 		s.gateway = gateway.New(parts)
 		return nil

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // answer gives what the gateway itself was asked. It is judged, recorded and
 // formatted like a run on a host.
-func (c *call) answer(ctx context.Context, ask tool.Ask) tool.Report {
+func (c *call) answer(ctx context.Context, ask tool.Ask, run tool.Run) tool.Report {
 	g := c.gateway
 	begun := g.now()
 	var value any
@@ -23,9 +24,13 @@ func (c *call) answer(ctx context.Context, ask tool.Ask) tool.Report {
 	case tool.AskPing:
 		value = "pong"
 	case tool.AskHosts:
-		value = g.aliases()
+		value = aliasesOf(g.view(c.caller).hosts())
+	case tool.AskInventory:
+		value = g.inventory(c.caller)
 	case tool.AskHost:
 		value, failure = g.describe(ask.Subject, c.caller)
+	case tool.AskCapabilities:
+		value = c.capabilities(ctx, run)
 	case tool.AskReload:
 		value, failure = c.reload(ctx)
 	case tool.AskTask, tool.AskTaskResult:
@@ -45,12 +50,20 @@ func reportOf(value any, failure *tool.Failure, took time.Duration) tool.Report 
 	return tool.Report{Outcome: tool.Finished, Duration: took, Outputs: []tool.Output{{Answer: value}}}
 }
 
-func (g *Gateway) aliases() []string {
+func aliasesOf(hosts []config.Host) []string {
 	aliases := []string{}
-	for _, h := range g.config.Load().Hosts {
+	for _, h := range hosts {
 		aliases = append(aliases, h.Alias)
 	}
 	return aliases
+}
+
+func (g *Gateway) inventory(caller tool.Caller) []tool.HostFacts {
+	facts := []tool.HostFacts{}
+	for _, h := range g.view(caller).hosts() {
+		facts = append(facts, g.factsOf(h, caller))
+	}
+	return facts
 }
 
 func (g *Gateway) describe(alias string, caller tool.Caller) (any, *tool.Failure) {
@@ -59,11 +72,15 @@ func (g *Gateway) describe(alias string, caller tool.Caller) (any, *tool.Failure
 	if !ok {
 		return nil, failureOf(unknownHost(alias))
 	}
+	return g.factsOf(h, caller), nil
+}
+
+func (g *Gateway) factsOf(h config.Host, caller tool.Caller) tool.HostFacts {
 	return tool.HostFacts{
 		Alias: h.Alias, Host: h.Hostname, Port: h.Port, User: h.User, Kind: h.Kind, Tags: h.Tags,
 		Description: h.Description, Via: h.Via, HasCredentials: h.Credentials != "",
-		Profiles: g.profiles(alias, caller),
-	}, nil
+		Profiles: g.profiles(h.Alias, caller),
+	}
 }
 
 // profiles are the command profiles that policy.yml grants a caller on a host.

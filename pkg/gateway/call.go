@@ -59,7 +59,7 @@ func (c *call) planIt() *tool.Problem {
 func (c *call) unknownTool() *tool.Problem {
 	return &tool.Problem{
 		Code: "unknown_tool", Message: fmt.Sprintf("there is no tool %q", c.name),
-		Remedy: "did you mean " + c.gateway.similar(c.name),
+		Remedy: "did you mean " + c.gateway.similar(c.name, c.gateway.view(c.caller).tools()),
 	}
 }
 
@@ -113,7 +113,7 @@ func (c *call) parallel() int {
 // counted as running, and a task not until it does.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 	counts := &c.gateway.usage
-	if c.plan.Detach || t.Alias == "" {
+	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || c.plan.Detach {
 		return c.judgeAndRun(ctx, t, counts.note(c.caller.Subject, t.Alias, c.gateway.now()))
 	}
 	usage, release := counts.begin(c.caller.Subject, t.Alias, c.gateway.now())
@@ -259,7 +259,7 @@ func brokenReport() *tool.Report {
 
 func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
-		return c.answer(ctx, ask)
+		return c.answer(ctx, ask, run)
 	}
 	job := tool.Job{
 		CallID: c.id, DecisionID: run.Decision.ID, Subject: c.caller.Subject, Digest: run.Digest,
@@ -427,7 +427,7 @@ func unknownHost(alias string) *tool.Problem {
 
 // resolve finds the addresses of a target and of every hop on its way, once.
 func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
-	if t.Hostname == "" {
+	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || t.Hostname == "" {
 		return nil
 	}
 	var first *tool.Failure

@@ -149,7 +149,7 @@ func (p *pipe) begin(ctx context.Context, m *message) {
 	}
 	r.later = p
 	switch mcp.MCPMethod(m.method) {
-	case mcp.MethodToolsCall, mcp.MethodSubscriptionsListen:
+	case mcp.MethodToolsCall, mcp.MethodResourcesRead, mcp.MethodSubscriptionsListen:
 		p.working.Go(func() { p.serve(r) })
 	default: // quick, and the ones after it may depend on it
 		p.serve(r)

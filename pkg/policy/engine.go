@@ -78,6 +78,8 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	labels  map[string]string
+	// replaced says that another bundle decides in place of the shipped one.
+	replaced bool
 
 	activating sync.Mutex // one activation at a time
 	closed     atomic.Bool
@@ -115,7 +117,10 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 }
 
 func newEngine(o Options) *Engine {
-	e := &Engine{timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now, values: valueCache()}
+	e := &Engine{
+		timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now,
+		values: valueCache(), replaced: o.Bundle != "",
+	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
 	}
@@ -195,6 +200,9 @@ func (e *Engine) committed(txn storage.Transaction) {
 	if err != nil && !storage.IsNotFound(err) { // OPA's own start activates nothing
 		e.logger.Error("policy not usable; every call is refused", "err", err)
 	}
+	if r != nil {
+		r.hostFacts = hostFactsOf(e.manager.GetCompiler())
+	}
 	e.active.Store(r)
 }
 
@@ -249,7 +257,7 @@ func (e *Engine) Close(ctx context.Context) error {
 
 // Mark is what a decision's record says beside the decision itself.
 type Mark struct {
-	Mode   string // run, plan or visible
+	Mode   string // run or plan
 	Digest string // of the plan
 	Custom map[string]any
 }

@@ -83,15 +83,17 @@ type Page struct {
 type Question string
 
 const (
-	AskPing   Question = "ping"
-	AskHosts  Question = "hosts"
-	AskHost   Question = "host"
-	AskReload Question = "reload"
+	AskPing         Question = "ping"
+	AskHosts        Question = "hosts"        // []string, aliases
+	AskInventory    Question = "inventory"    // []HostFacts
+	AskHost         Question = "host"         // HostFacts
+	AskCapabilities Question = "capabilities" // Capabilities
+	AskReload       Question = "reload"
 
-	AskTask       Question = "status"
-	AskTaskResult Question = "result"
-	AskTaskOutput Question = "output"
-	AskCancel     Question = "cancel"
+	AskTask       Question = "status" // TaskFacts
+	AskTaskResult Question = "result" // TaskFacts
+	AskTaskOutput Question = "output" // TaskLines
+	AskCancel     Question = "cancel" // Cancellation
 )
 
 func (Shell) do() {}

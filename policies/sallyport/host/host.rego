@@ -4,6 +4,7 @@
 #   A host has to be in the inventory, of a kind whose shell is known, and some
 #   rule of policy.yml has to grant the caller a profile on it; the same goes for
 #   each jump host on the way. Which commands a profile permits is not asked here.
+#   Whoever could use a host may ask about it, and it is in the lists of nobody else.
 package sallyport.host
 
 import data.sallyport.lib.reason
@@ -18,8 +19,30 @@ permit if {
 
 permit if {
 	input.host.source == "gateway"
+	stays
+}
+
+# A question about a host is answered to whoever could use the host.
+permit if {
+	input.host.source == "inventory"
+	asks_about_host
+	usable != set()
+}
+
+# METADATA
+# title: Nothing of the call leaves the gateway
+stays if {
+	input.ops != []
 	[op | some op in input.ops; not asks_gateway(op)] == []
 }
+
+asks_about_host if {
+	input.ops != []
+	[op | some op in input.ops; op.action != "gateway.read"] == []
+}
+
+# usable are the profiles that let the caller do something on the host.
+usable := granted - denied
 
 class := data.site.classes[data.site.hosts[input.host.alias].class]
 
@@ -89,6 +112,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	input.host.source == "inventory"
 	input.host.kind != "posix"
+	not asks_about_host
 	detail := sprintf("%s is of kind %q", [input.host.alias, input.host.kind])
 }
 
@@ -104,11 +128,24 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 }
 
 # METADATA
+# title: What is granted on this host is denied, too
+# custom:
+#   code: host_denied
+#   remedy: pick another host; a rule of policy.yml that denies goes over those that allow
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	asks_about_host
+	count(granted) > 0
+	count(usable) == 0
+	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
+}
+
+# METADATA
 # title: No rule grants the caller a jump host on the way
 # custom:
 #   code: host_hop_not_granted
 #   remedy: ask the operator for a rule in policy.yml that covers the jump host, too
 reasons contains reason.of(rego.metadata.rule(), detail) if {
+	not asks_about_host
 	some hop in input.host.via
 	not holds(hop)
 	detail := sprintf("%s on %s, which is on the way to %s", [input.subject.id, hop.alias, input.host.alias])
@@ -123,6 +160,7 @@ reasons contains reason.of(rego.metadata.rule(), action) if some action in mispl
 
 misplaced contains op.action if {
 	input.host.source == "inventory"
+	not asks_about_host
 	some op in input.ops
 	asks_gateway(op)
 }

@@ -7,9 +7,11 @@
 #   address is looked up once for each length in use.
 package sallyport.network
 
+import data.sallyport.host
 import data.sallyport.lib.reason
 
-permit if input.host.source == "gateway"
+# A call that stays in the gateway dials nothing.
+permit if host.stays
 
 permit if {
 	some address in input.network.addresses
@@ -52,6 +54,7 @@ within(networks, address) if {
 #   remedy: check the host's entry in servers.yml, or the gateway's name server
 reasons contains reason.of(rego.metadata.rule(), name) if {
 	input.host.source != "gateway"
+	not host.stays
 	some name, _ in unresolved
 }
 

@@ -89,6 +89,16 @@ test_gateway if {
 	network.reasons == set() with input as call with data.site as fixture.site
 }
 
+test_question_about_a_host_dials_nothing if {
+	call := object.union(by([]), {
+		"ops": fixture.ask("gateway.read", "host").ops,
+		"network": {"address": "", "addresses": []},
+	})
+	site := object.union(object.remove(fixture.site, ["network"]), {"network": closed({})})
+	network.permit with input as call with data.site as site
+	network.reasons == set() with input as call with data.site as site
+}
+
 permitted(call, site) if {
 	network.permit with input as call with data.site as site
 } else := false
