@@ -35,7 +35,7 @@ const AnyHostFact = "*"
 // hosts of a class that do not differ in these fields has the same answer.
 func (e *Engine) HostFacts() []string {
 	r := e.active.Load()
-	if r == nil || e.replaced {
+	if r == nil || e.main != "" {
 		return []string{AnyHostFact}
 	}
 	return r.hostFacts
