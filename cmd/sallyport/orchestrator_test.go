@@ -189,6 +189,7 @@ func TestOrchestrator(t *testing.T) {
 	}
 }
 
+// Padding is trimmed before a name is looked at, and the trimmed name counts.
 func (p *parity) aliases(t *testing.T) {
 	for _, good := range []string{"web1", "prod-web-1", "db_server", "server.example.com", longAlias, " web1 "} {
 		if r := p.run(t, good, "uptime"); r.Status != "ok" {
@@ -197,7 +198,8 @@ func (p *parity) aliases(t *testing.T) {
 	}
 }
 
-// Padding is trimmed before a name is looked at, as it was.
+// namesRefused tries every argument that is a name with what is none, on every
+// tool that has it.
 func (p *parity) namesRefused(t *testing.T) {
 	limits := map[string]int{"alias": 100, "tag": 50, "task_id": 200}
 	seen := 0
