@@ -503,7 +503,7 @@ func TestOrchestratorT11(t *testing.T) {
 
 // R5: a client that starts the orchestrator by its variables can start this
 // instead: stdout has MCP and nothing else, stderr has lines of JSON and nothing
-// else, and the secret that was injected logs in.
+// else, at debug level too, and the secret that was injected logs in.
 func TestOrchestratorServes(t *testing.T) {
 	s := newSite(t)
 	encrypt := exec.Command(sshtest.Require(t, "ssh-keygen", "openssh-client"), "-q", "-p", "-P", "", "-N", "correct horse", "-f", s.dir+"/keys/login")
@@ -520,7 +520,7 @@ func TestOrchestratorServes(t *testing.T) {
 	s.write(t, "policy.yml", "known_hosts_path: mnt-keys/known_hosts\nlimits: {host_key_auto_add: true}\nrules:\n  - {action: allow, profile: readonly}\n", 0o600)
 	gateway := gatewayProcess(t, "serve")
 	gateway.Env = append(os.Environ(), "MCP_SSH_CONFIG_DIR="+s.dir, "MCP_SSH_KEYS_DIR="+s.dir+"/mnt-keys", "MCP_SSH_SECRETS_DIR="+s.dir+"/none",
-		"LOGIN_PHRASE=correct horse", "SALLYPORT_SECRETS_ENV_ALLOW=LOGIN_PHRASE", "SALLYPORT_POLICY_TIMEOUT=1s")
+		"LOGIN_PHRASE=correct horse", "SALLYPORT_SECRETS_ENV_ALLOW=LOGIN_PHRASE", "SALLYPORT_POLICY_TIMEOUT=1s", "SALLYPORT_LOG_LEVEL=debug")
 	files := map[string]*os.File{}
 	for _, name := range []string{"stdout", "stderr"} {
 		f, err := os.Create(s.dir + "/" + name)
@@ -552,7 +552,7 @@ func TestOrchestratorServes(t *testing.T) {
 	}
 	for name := range files {
 		for _, line := range readLinesOf(t, s.dir+"/"+name) {
-			if !json.Valid([]byte(line)) || strings.Contains(line, "correct horse") {
+			if !json.Valid([]byte(line)) || strings.Contains(line, "correct horse") || name == "stderr" && strings.Contains(line, "hello") {
 				t.Errorf("on %s: %s", name, line)
 			}
 		}
