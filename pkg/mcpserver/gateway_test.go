@@ -34,6 +34,7 @@ type site struct {
 	mu       sync.Mutex
 	calls    []visit
 	missed   []string      // subject and name of calls to tools that there are not
+	sessions []string      // what it was told of sessions
 	changed  chan struct{} // closed and replaced when calls changes
 	broken   error         // what Ready answers
 	lost     bool          // Tools panics
@@ -47,6 +48,20 @@ type visit struct {
 	args   string
 	done   bool
 	cause  error // of the end of its context, if that ended first
+}
+
+func (g *site) SessionOpened(_ context.Context, caller tool.Caller) { g.told("opened", caller, "") }
+
+func (g *site) SessionClosed(_ context.Context, caller tool.Caller, why tool.Stop) {
+	g.told("closed", caller, why)
+}
+
+func (g *site) SessionRefused(_ context.Context, caller tool.Caller) { g.told("refused", caller, "") }
+
+func (g *site) told(what string, caller tool.Caller, why tool.Stop) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sessions = append(g.sessions, strings.TrimSpace(what+" "+caller.Subject+" "+string(why)))
 }
 
 func (g *site) NoTool(_ context.Context, caller tool.Caller, name string) {
@@ -320,5 +335,11 @@ func (quick) Prompts() []gateway.Prompt { return nil }
 func (quick) Prompt(context.Context, tool.Caller, string) (string, bool) { return "", false }
 
 func (quick) NoTool(context.Context, tool.Caller, string) {}
+
+func (quick) SessionOpened(context.Context, tool.Caller) {}
+
+func (quick) SessionClosed(context.Context, tool.Caller, tool.Stop) {}
+
+func (quick) SessionRefused(context.Context, tool.Caller) {}
 
 func (quick) Ready(context.Context) error { return nil }

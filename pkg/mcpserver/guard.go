@@ -157,11 +157,13 @@ func callerFrom(ctx context.Context) tool.Caller {
 func (e *endpoint) forUs(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !e.guard.host(r) {
-			e.turnAway(w, r, http.StatusMisdirectedRequest, fmt.Sprintf("this server does not answer for %q", clip(r.Host)))
+			e.turnAway(w, r, http.StatusMisdirectedRequest, fmt.Sprintf(
+				"this server does not answer for %q: use the address that it listens at, or have http.allowed_hosts list the name", clip(r.Host)))
 			return
 		}
 		if !e.guard.origin(r) {
-			e.turnAway(w, r, http.StatusForbidden, "web pages from this origin may not call this server")
+			e.turnAway(w, r, http.StatusForbidden, fmt.Sprintf(
+				"web pages from %q may not call this server: have http.allowed_origins list the origin if they should", clip(r.Header.Get("Origin"))))
 			return
 		}
 		if r.Header.Get("Origin") != "" && share(w, r) {
@@ -200,7 +202,7 @@ func (e *endpoint) authenticated(next http.Handler) http.Handler {
 				challenge += fmt.Sprintf(", error=%q", problem)
 			}
 			w.Header().Set("WWW-Authenticate", challenge)
-			e.turnAway(w, r, http.StatusUnauthorized, "a valid bearer token is required")
+			e.turnAway(w, r, http.StatusUnauthorized, "a valid bearer token is required: send Authorization: Bearer TOKEN with one that sallyport.yml lists under tokens")
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))

@@ -204,13 +204,21 @@ func (e *endpoint) inSession(next http.Handler) http.Handler {
 func (e *endpoint) sessionOf(r *http.Request, m *message) (s *session, status int, why string) {
 	subject := callerFrom(r.Context()).Subject
 	if m != nil && m.isRequest() && m.method == string(mcp.MethodInitialize) {
-		return e.sessions.open(subject), http.StatusTooManyRequests, "this subject has too many sessions in use: end some"
+		if s = e.sessions.open(subject); s != nil {
+			e.server.gateway.SessionOpened(r.Context(), s.caller())
+		}
+		return s, http.StatusTooManyRequests, "this subject has too many sessions in use: end some"
 	}
 	id := r.Header.Get(mcp.HeaderSessionID)
 	if id == "" {
 		return nil, http.StatusBadRequest, "header " + mcp.HeaderSessionID + " is missing: initialize first"
 	}
-	return e.sessions.use(subject, id), http.StatusNotFound, "no such session: initialize again"
+	if s = e.sessions.use(subject, id); s == nil {
+		caller := callerFrom(r.Context())
+		caller.Session = id
+		e.server.gateway.SessionRefused(r.Context(), caller)
+	}
+	return s, http.StatusNotFound, "no such session: initialize again"
 }
 
 // listen serves a GET stream for as long as its session lasts.

@@ -125,6 +125,7 @@ func (m *message) readParams(raw json.RawMessage) error {
 			return errors.New("params.name is not the name of a tool")
 		}
 		m.args = params.get("arguments")
+		m.raw = without(m.raw, m.args)
 	case mcp.MethodResourcesRead:
 		m.uri = readString(params.get("uri"))
 	case mcp.MethodNotificationCancelled:
@@ -132,6 +133,18 @@ func (m *message) readParams(raw json.RawMessage) error {
 		m.cancels, _ = readID(params.get("requestId"))
 	}
 	return m.readMeta(params.get("_meta"))
+}
+
+// without is a message with an empty object in the place of a piece of it: what
+// mcp-go is given in the place of arguments. They are not its business, and it
+// would refuse, in its own words and off the record, a number that no float
+// holds.
+func without(raw []byte, piece json.RawMessage) []byte {
+	if piece == nil {
+		return raw
+	}
+	at := cap(raw) - cap(piece) // both end where their array does
+	return slices.Concat(raw[:at], []byte("{}"), raw[at+len(piece):])
 }
 
 func (m *message) readMeta(raw json.RawMessage) error {

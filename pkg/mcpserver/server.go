@@ -57,6 +57,12 @@ type Gateway interface {
 	// NoTool is told of a call to a tool that there is not, so that
 	// it is on record.
 	NoTool(ctx context.Context, caller tool.Caller, name string)
+	// SessionOpened, SessionClosed and SessionRefused are told of the sessions of
+	// the old era, so that they are on record: their begin, their end, and a
+	// session named that the subject does not have.
+	SessionOpened(ctx context.Context, caller tool.Caller)
+	SessionClosed(ctx context.Context, caller tool.Caller, why tool.Stop)
+	SessionRefused(ctx context.Context, caller tool.Caller)
 	// Ready says why calls would be refused whatever they ask for; nil when
 	// they would not.
 	Ready(ctx context.Context) error

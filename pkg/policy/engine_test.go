@@ -617,6 +617,23 @@ func TestNewInput(t *testing.T) {
 	}
 }
 
+// What a translator makes of an address is judged, too.
+func TestEmbeddedAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"64:ff9b::a9fe:a9fe": "169.254.169.254", "64:ff9b:1::a9fe:a9fe": "169.254.169.254", "2002:a9fe:a9fe::1": "169.254.169.254",
+		"2001:0:1:2:3:4:5601:5601": "169.254.169.254", "::169.254.169.254": "169.254.169.254",
+		"::1": "", "::": "", "2001:db8::1": "", "fe80::1": "", "10.0.0.1": "", "::ffff:10.0.0.1": "",
+	} {
+		got := newAddress(netip.MustParseAddr(text).Unmap()).Embedded
+		if want != "" {
+			want = bits(netip.MustParseAddr(want).AsSlice())
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestScope(t *testing.T) {
 	for text, want := range map[string]string{
 		"0.0.0.0": "unspecified", "::": "unspecified", "127.9.9.9": "loopback", "::1": "loopback", "10.1.1.1": "private",

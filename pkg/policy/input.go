@@ -80,6 +80,9 @@ type Address struct {
 	Family int    `json:"family"` // 4 or 6
 	Scope  string `json:"scope"`  // global, private, loopback, link_local, unspecified, multicast
 	Bits   string `json:"bits"`
+	// Embedded is the bits of the IPv4 address to which a translator takes an
+	// IPv6 address of NAT64, 6to4 or Teredo; empty for others.
+	Embedded string `json:"embedded"`
 }
 
 // InputLimits are the caller's wishes; zero is no wish.

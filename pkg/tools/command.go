@@ -39,6 +39,20 @@ type planLimits struct {
 	Concurrent     int   `json:"max_concurrent" doc:"0 is none"`
 }
 
+func (l *planLimits) String() string {
+	if l == nil {
+		return "without limits"
+	}
+	seconds, bytes := "any time", "all output is kept"
+	if l.MaxSeconds > 0 {
+		seconds = fmt.Sprintf("at most %d s", l.MaxSeconds)
+	}
+	if l.MaxOutputBytes > 0 {
+		bytes = fmt.Sprintf("%d bytes of each stream are kept", l.MaxOutputBytes)
+	}
+	return seconds + "; " + bytes
+}
+
 type planNetwork struct {
 	Hostname  string   `json:"hostname"`
 	Port      int      `json:"port"`
@@ -57,9 +71,10 @@ func planOf(a commandArgs, r tool.Run) planResult {
 	if doc := r.Plan.Steps[0].Op.Command; doc != nil {
 		p.Canonical = doc.Canonical
 	}
-	if r.Decision.Allow {
-		p.Limits = &planLimits{r.Decision.Limits.Seconds, r.Decision.Limits.OutputBytes, r.Decision.Limits.Concurrent}
-	} else if p.Status.Status == tool.StatusDenied {
+	if l := r.Decision.Limits; l != (tool.Limits{}) {
+		p.Limits = &planLimits{l.Seconds, l.OutputBytes, l.Concurrent}
+	}
+	if p.Status.Status == tool.StatusDenied {
 		p.Status.Status = tool.StatusOK
 	}
 	return p
@@ -84,8 +99,7 @@ func (r planResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Allowed:
-		return fmt.Sprintf("Allowed on %s: %s\nat most %d s and %d bytes of each stream\ndecision %s",
-			r.Alias, r.Canonical, r.Limits.MaxSeconds, r.Limits.MaxOutputBytes, r.DecisionID)
+		return fmt.Sprintf("Allowed on %s: %s\n%s\ndecision %s", r.Alias, r.Canonical, r.Limits, r.DecisionID)
 	}
 	denied := r.Status
 	denied.Status = tool.StatusDenied
@@ -179,7 +193,7 @@ func (r runResult) Text() string {
 	switch {
 	case r.Failed():
 		parts = append(parts, r.Status.Text())
-	case r.Output == "":
+	case r.BytesOut+r.BytesErr == 0:
 		parts = append(parts, "(no output)")
 	}
 	parts = append(parts, r.howItEnded()...)
@@ -191,6 +205,9 @@ func (r runFacts) howItEnded() []string {
 	var parts []string
 	for _, s := range r.Survivors {
 		parts = append(parts, fmt.Sprintf("still running: %d %s", s.PID, s.Command))
+	}
+	if r.Truncated {
+		parts = append(parts, fmt.Sprintf("[cut: %d bytes of %d are shown]", len(r.Stdout)+len(r.Stderr), r.BytesOut+r.BytesErr))
 	}
 	switch {
 	case r.Signal != "":

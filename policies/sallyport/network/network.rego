@@ -28,14 +28,21 @@ reachable(hop) if {
 dialable(address) if {
 	data.site.network.closed == false
 	address.scope in usable
-	not within(data.site.network.block, address)
+	not blocked(address)
 }
 
 dialable(address) if {
 	within(data.site.network.allow, address)
 	address.scope in usable
-	not within(data.site.network.block, address)
+	not blocked(address)
 }
+
+blocked(address) if within(data.site.network.block, address)
+
+# A translator would take the call to an IPv4 address.
+blocked(address) if within(data.site.network.block, inner(address))
+
+inner(address) := {"family": 4, "bits": address.embedded} if address.embedded != ""
 
 # usable are the kinds of addresses that are one machine's, not all of them or
 # none.
@@ -46,6 +53,11 @@ within(networks, address) if {
 	some length, prefixes in networks[format_int(address.family, 10)]
 	prefixes[substring(address.bits, 0, to_number(length))]
 }
+
+# faces are an address and the one that it leads to.
+faces(address) := [address, inner(address)]
+
+faces(address) := [address] if not inner(address)
 
 # METADATA
 # title: The name does not resolve to an address
@@ -65,8 +77,9 @@ reasons contains reason.of(rego.metadata.rule(), name) if {
 #   remedy: pick another host; network.block_ips and block_cidrs of policy.yml are the operator's
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some target in dialled
-	some length, prefixes in data.site.network.block[format_int(target.address.family, 10)]
-	network := prefixes[substring(target.address.bits, 0, to_number(length))]
+	some address in faces(target.address)
+	some length, prefixes in data.site.network.block[format_int(address.family, 10)]
+	network := prefixes[substring(address.bits, 0, to_number(length))]
 	detail := sprintf("%s of %s is in %s", [target.address.ip, target.name, network])
 }
 
