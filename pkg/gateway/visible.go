@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -205,25 +204,24 @@ func (v *view) would(t *tool.Tool, plan tool.Plan, target tool.Target) bool {
 	}))
 }
 
-// kindOf is the same for hosts that policy cannot tell apart.
+// kindOf is the same for hosts that policy cannot tell apart. The shipped rules
+// look at the class and the kind of a host and at the classes of its jump hosts.
 func (v *view) kindOf(h config.Host) string {
-	class := v.config.Site().Hosts[h.Alias].Class
-	if len(v.facts) == 0 {
-		return class
+	site := v.config.Site()
+	kind := site.Hosts[h.Alias].Class + " " + h.Kind
+	for _, hop := range h.Via {
+		kind += " " + site.Hosts[hop].Class
 	}
-	kind := []string{class}
 	for _, fact := range v.facts {
 		switch fact {
 		case "tags":
-			kind = append(kind, marshalled(h.Tags))
-		case "kind":
-			kind = append(kind, h.Kind)
+			kind += " " + marshalled(h.Tags)
 		case "user":
-			kind = append(kind, h.User)
-		case "source": // of all of them the inventory
+			kind += " " + h.User
+		case "kind", "source": // told apart, and the same for all
 		default:
 			return h.Alias
 		}
 	}
-	return strings.Join(kind, "\x00")
+	return kind
 }
