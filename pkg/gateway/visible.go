@@ -51,7 +51,6 @@ type view struct {
 	mu    sync.Mutex
 	known map[string]bool // by kind of host
 	able  map[*tool.Tool]bool
-	list  []config.Host
 }
 
 // viewTime is how long an answer is kept. A change of configuration or policy
@@ -64,8 +63,9 @@ type views struct {
 	all map[string]*view
 }
 
-// manyViews is when the stale ones are forgotten; twice as many, and all are.
-const manyViews = 1024
+// manyViews is when the stale ones are forgotten; twice as many, and all are. A
+// caller can have any number, by calling its client other names.
+const manyViews = 64
 
 // view is what a caller sees now.
 func (g *Gateway) view(caller tool.Caller) *view {
@@ -118,10 +118,7 @@ func marshalled(v any) string {
 func (v *view) hosts() []config.Host {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.list == nil {
-		v.list = slices.DeleteFunc(slices.Clone(v.config.Hosts), func(h config.Host) bool { return !v.mayAsk(h) })
-	}
-	return v.list
+	return slices.DeleteFunc(slices.Clone(v.config.Hosts), func(h config.Host) bool { return !v.mayAsk(h) })
 }
 
 // knows says that there is a host of this name for the caller.
