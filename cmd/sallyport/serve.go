@@ -52,7 +52,7 @@ func addServeFlags(c *cobra.Command) {
 
 func serve(c *cobra.Command) error {
 	s, err := assemble(c.Context(), stackOptions{
-		load:   func() (*config.Config, error) { return loadConfig(c, config.Options{}) },
+		load:   func() (*config.Config, error) { return loadOnly(c, config.Options{}) },
 		stderr: c.ErrOrStderr(),
 	})
 	if err != nil {

@@ -89,7 +89,23 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	}
 	parts.Runner, parts.Audit, parts.Reload = s.runner, s.audit, s.reload
 	s.gateway = gateway.New(parts)
-	return nil
+	return s.warn(ctx, conf)
+}
+
+// warn tells what is odd about the configuration at the start, in the log and
+// on record. Later the gateway does, at each reload.
+func (s *stack) warn(ctx context.Context, conf *config.Config) error {
+	s.logWarnings(conf)
+	if len(conf.Warnings) == 0 {
+		return nil
+	}
+	return s.audit.Write(ctx, audit.Event{Type: audit.Reload, Subject: "start", Detail: conf.Warned()})
+}
+
+func (s *stack) logWarnings(conf *config.Config) {
+	for _, w := range conf.Warnings {
+		s.log.Warn("configuration", "file", w.File, "line", w.Line, "problem", w.Message, "remedy", w.Remedy)
+	}
 }
 
 // dryTimeout bounds a decision that nobody waits for: a busy machine must not
@@ -100,7 +116,7 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 	set := conf.Settings
 	options := policy.Options{
 		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
-		Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
+		FullRecords: set.Logs.Record == "full", Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
 	}
 	if o.dry {
 		options.Timeout = dryTimeout
@@ -193,6 +209,7 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 	if err := s.trust.Reload(); err != nil {
 		return nil, errors.Join(err, s.engine.SetSite(ctx, last.Site()))
 	}
+	s.logWarnings(next)
 	s.config.Store(next)
 	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
@@ -202,6 +219,9 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 // running commands are stopped and recorded before the logs close.
 func (s *stack) close(ctx context.Context) error {
 	var problems []error
+	if s.gateway != nil {
+		problems = append(problems, s.gateway.Close(ctx))
+	}
 	if s.runner != nil {
 		problems = append(problems, s.runner.Close(ctx))
 	}

@@ -43,7 +43,7 @@ const (
 	Finished Type = "finished" // it ended, however it did
 	Refused  Type = "refused"  // policy said no
 	Invalid  Type = "invalid"  // a call that never got as far as a decision
-	Reload   Type = "reload"   // the configuration was loaded again, or could not be
+	Reload   Type = "reload"   // the configuration was loaded with warnings, loaded again, or could not be
 
 	SessionOpen  Type = "session_open"
 	SessionClose Type = "session_close"

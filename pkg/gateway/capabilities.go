@@ -89,10 +89,10 @@ func (g *Gateway) dryRun(ctx context.Context, caller tool.Caller, alias, command
 	unresolved := c.resolve(ctx, &target)
 	for {
 		run := c.decide(ctx, target, policy.Usage{}, unresolved).Run
-		next, more := nextAddress(run)
+		next, more := nextTarget(run)
 		if run.Decision.Allow || !more {
 			return run.Decision.Allow
 		}
-		target.Address = next
+		target = next
 	}
 }

@@ -14,7 +14,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -87,6 +89,8 @@ type Gateway struct {
 	audit        Recorder
 	resolver     resolver
 	usage        usage
+	tasks        *tasks
+	cancels      cancels
 	calls        atomic.Int64
 	reload       func(ctx context.Context) (*config.Config, error)
 	reloads      sync.Mutex
@@ -120,13 +124,21 @@ func New(o Options) *Gateway {
 		g.reads = append(g.reads, r)
 	}
 	g.config.Store(o.Config)
+	g.tasks = newTasks(g)
 	resolving := o.Config.Settings.Resolver
 	g.resolver = resolver{lookup: o.Lookup, timeout: resolving.Timeout, keep: resolving.Cache, now: o.Now}
 	return g
 }
 
-// NoTool puts a call to a tool that does not exist, or not for this caller, on
-// record.
+// Tool is the tool of a name; nil when none is switched on.
+func (g *Gateway) Tool(name string) *tool.Tool {
+	if !slices.Contains(g.names, name) {
+		return nil
+	}
+	return g.tools[name]
+}
+
+// NoTool puts a call to a tool that does not exist on record.
 func (g *Gateway) NoTool(ctx context.Context, caller tool.Caller, name string) {
 	c := &call{gateway: g, id: newID(g.now()), caller: caller, name: name}
 	c.recordInvalid(ctx, c.unknownTool())
@@ -152,8 +164,20 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	if problem != nil {
 		return c.invalid(ctx, problem)
 	}
+	if len(targets) == 0 {
+		c.recordInvalid(ctx, &tool.Problem{Code: "no_hosts", Message: fmt.Sprintf("no host has the tag %q", c.plan.Scope.Tag)})
+	}
+	ctx, ended := g.cancels.begin(ctx, c)
+	defer ended()
+	if c.plan.Scope != (tool.Scope{}) {
+		c.tell(tool.Progress{Phase: "waiting"})
+	}
 	return c.result(c.onEach(ctx, targets))
 }
+
+// Close stops the tasks that run, as a shutdown, and waits until each has been
+// recorded. What runs for a call is stopped by the end of the call's context.
+func (g *Gateway) Close(ctx context.Context) error { return g.tasks.close(ctx) }
 
 // Judged is one plan on one host with what was decided from.
 type Judged struct {
@@ -203,6 +227,7 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 		event.Failure, event.Detail = "reload", err.Error()
 		g.log.Error("configuration not loaded; the last good one stays", "by", by, "problem", err)
 	} else {
+		event.Detail = next.Warned()
 		g.config.Store(next)
 		g.log.Info("configuration loaded", "by", by, "revisions", g.decider.Revisions())
 	}
@@ -224,6 +249,8 @@ func (g *Gateway) similar(name string, tools []*tool.Tool) string {
 	return strings.Join(names, ", ")
 }
 
+// newID is the id of a call, and so of a task: in the order of time, and beyond
+// guessing.
 func newID(now time.Time) string {
-	return ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
+	return ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
 }

@@ -32,6 +32,7 @@ type world struct {
 	mu     sync.Mutex
 	trail  []string
 	inputs []policy.Input
+	marks  []policy.Mark
 	jobs   []tool.Job
 	events []audit.Event
 
@@ -53,8 +54,10 @@ func (w *world) Decide(_ context.Context, in policy.Input, m policy.Mark) tool.D
 	w.note("decide " + m.Mode + " " + in.Network.Address)
 	w.mu.Lock()
 	w.inputs = append(w.inputs, in)
+	w.marks = append(w.marks, m)
+	decide := w.decide
 	w.mu.Unlock()
-	return w.decide(in)
+	return decide(in)
 }
 
 func (w *world) Would(_ context.Context, in policy.Input) bool {
@@ -463,7 +466,7 @@ func TestResolver(t *testing.T) {
 	if n := len(w.trail); n != 2+lookupsPerSecond {
 		t.Errorf("%d look-ups in a second, want %d", n-2, lookupsPerSecond)
 	}
-	if _, f := r.resolve(context.Background(), "flood.internal"); f == nil || !strings.Contains(f.Message, "look-ups in a second") {
+	if _, f := r.resolve(context.Background(), "flood.internal"); f == nil || f.Code != tool.FailLookups {
 		t.Errorf("over the limit: %v", f)
 	}
 }

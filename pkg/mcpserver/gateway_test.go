@@ -82,7 +82,7 @@ func define[A any](name string, effect tool.Effect, doc string) *tool.Tool {
 	})
 }
 
-// hidden is a tool that only the group ops can use.
+// hidden is a tool that only the group ops sees.
 const hidden = "ssh_reload_config"
 
 var tools = []*tool.Tool{
@@ -101,6 +101,13 @@ func (g *site) Tools(_ context.Context, caller tool.Caller) []*tool.Tool {
 		return tools
 	}
 	return slices.DeleteFunc(slices.Clone(tools), func(t *tool.Tool) bool { return t.Name == hidden })
+}
+
+func (g *site) Tool(name string) *tool.Tool {
+	if g.lost {
+		panic("a secret that must not reach the client")
+	}
+	return quick{}.Tool(name)
 }
 
 // resources are a list, a template, bytes and one that only the group ops sees.
@@ -294,6 +301,15 @@ func (quick) Call(context.Context, tool.Caller, string, json.RawMessage, func(to
 }
 
 func (quick) Tools(context.Context, tool.Caller) []*tool.Tool { return tools }
+
+func (quick) Tool(name string) *tool.Tool {
+	for _, t := range tools {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
 
 func (quick) Resources(context.Context, tool.Caller) []*tool.Resource { return nil }
 

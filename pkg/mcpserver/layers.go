@@ -314,6 +314,9 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 	}
 	defer e.inflight.end(scope, call)
 	out.request = call
+	if s != nil {
+		call.later = sessionStream{e.server.mcp, s}
+	}
 	defer context.AfterFunc(r.Context(), func() { call.stop(tool.StopDisconnect) })()
 	if s != nil {
 		defer context.AfterFunc(s.ctx, func() { call.stop(context.Cause(s.ctx)) })()
@@ -322,6 +325,22 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 	e.inflight.end(scope, call) // before the response, after which the client may use the id again
 	out.finish()
 }
+
+// sessionStream is the GET stream of a session, if its client has opened one.
+type sessionStream struct {
+	mcp     *server.MCPServer
+	session *session
+}
+
+func (s sessionStream) notify(method string, params map[string]any) error {
+	if err := context.Cause(s.session.ctx); err != nil {
+		return err
+	}
+	_ = s.mcp.SendNotificationToSpecificClient(s.session.id, method, params) // no stream, no need
+	return nil
+}
+
+func (s sessionStream) keepAlive() error { return context.Cause(s.session.ctx) }
 
 // handle has mcp-go handle a request.
 func (e *endpoint) handle(next http.Handler, out *response, r *http.Request) {

@@ -11,10 +11,10 @@
 // that the client sent, and a message with two readings (a duplicate key, a key
 // in other letters) never arrives. The subject is the one that the transport
 // verified; what a client says of itself, its session included, is only ever a
-// fact beside it. A tool that is not in the caller's list cannot be called, and
-// of resources and prompts a caller sees its own, too. And
-// when the context of a call ends, its cause is the [tool.Stop] that says why:
-// cancelled by the client, disconnected, shut down.
+// fact beside it. The lists that a caller gets, of tools, resources and prompts,
+// are the gateway's for this caller. And when the context of a call ends, its
+// cause is the [tool.Stop] that says why: cancelled by the client, disconnected,
+// shut down.
 //
 // mcp-go is the protocol engine below. Where it was measured to be too trusting
 // for a gateway, this package stands in front of it: it reads every message
@@ -50,7 +50,10 @@ type Gateway interface {
 	// a caller.
 	Prompts() []gateway.Prompt
 	Prompt(ctx context.Context, caller tool.Caller, name string) (text string, ok bool)
-	// NoTool is told of a call to a tool that the caller does not have, so that
+	// Tool is the tool of a name; nil when none is switched on. Whether a caller
+	// may use it is for the decision on its call.
+	Tool(name string) *tool.Tool
+	// NoTool is told of a call to a tool that there is not, so that
 	// it is on record.
 	NoTool(ctx context.Context, caller tool.Caller, name string)
 	// Ready says why calls would be refused whatever they ask for; nil when

@@ -58,9 +58,12 @@ type Options struct {
 	Site    any
 	Timeout time.Duration // of one decision; default DefaultTimeout
 	Log     Log           // nil: decisions are not logged
-	Logger  *slog.Logger
-	Now     func() time.Time
-	Labels  map[string]string // in each record of the decision log
+	// FullRecords has records show the words of calls, where policy does not
+	// say "meta". Without it they show kinds, names of hosts and results only.
+	FullRecords bool
+	Logger      *slog.Logger
+	Now         func() time.Time
+	Labels      map[string]string // in each record of the decision log
 }
 
 // Engine makes decisions. It is safe for concurrent use.
@@ -71,6 +74,7 @@ type Engine struct {
 	values  cache.InterQueryValueCache
 	timeout time.Duration
 	log     Log
+	full    bool
 	logger  *slog.Logger
 	now     func() time.Time
 	labels  map[string]string
@@ -113,7 +117,10 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 }
 
 func newEngine(o Options) *Engine {
-	e := &Engine{timeout: o.Timeout, log: o.Log, logger: o.Logger, now: o.Now, values: valueCache(), replaced: o.Bundle != ""}
+	e := &Engine{
+		timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now,
+		values: valueCache(), replaced: o.Bundle != "",
+	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
 	}

@@ -237,7 +237,7 @@ func TestRecord(t *testing.T) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 5, time.FixedZone("CET", 3600))
 	e := start(t, Options{
 		Site: granting("readonly", "web1"), Log: log, Now: func() time.Time { return now },
-		Labels: map[string]string{"site": "lab"},
+		Labels: map[string]string{"site": "lab"}, FullRecords: true,
 	})
 	in := on("web1", "grep -c '<x>' /var/log/syslog")
 	d := e.Decide(t.Context(), in, Mark{Mode: "plan", Digest: "d1", Custom: map[string]any{"session": "s1"}})
@@ -278,7 +278,7 @@ func TestRecord(t *testing.T) {
 // A logged input, read back, gives the same decision: nothing else matters.
 func TestReplay(t *testing.T) {
 	log := &memory{}
-	e := start(t, Options{Site: granting("diagnose", "web1"), Log: log})
+	e := start(t, Options{Site: granting("diagnose", "web1"), Log: log, FullRecords: true})
 	for _, line := range []string{"uptime", "ls /var/log/*.log | sort", "id", "$(x)", "cat <<E\nE", "sh -c uptime", "x=1 true > /tmp/x", ""} {
 		e.Decide(t.Context(), on("web1", line), Mark{})
 	}
@@ -332,7 +332,7 @@ drop if input.input.host.alias == "quiet"
 // Masks change the record and nothing else.
 func TestMask(t *testing.T) {
 	log := &memory{}
-	e := start(t, Options{Site: granting("readonly", "web1", "quiet"), Log: log, Custom: []string{logBundle(t, masking)}})
+	e := start(t, Options{Site: granting("readonly", "web1", "quiet"), Log: log, Custom: []string{logBundle(t, masking)}, FullRecords: true})
 	in := on("web1", "id")
 	d := e.Decide(t.Context(), in, Mark{})
 	if d.Allow || d.Reasons[0].Detail == "" {

@@ -103,6 +103,12 @@ func sshRun() *tool.Tool {
 
 type runResult struct {
 	tool.Status
+	runFacts
+	Hint string `json:"hint,omitempty"`
+}
+
+// runFacts is what came of a command on one host.
+type runFacts struct {
 	TaskID     string          `json:"task_id,omitempty" doc:"id of this call"`
 	Alias      string          `json:"alias,omitempty"`
 	Hash       string          `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
@@ -122,17 +128,20 @@ type runResult struct {
 	BytesOut   int64           `json:"bytes_out" doc:"in all, kept or not"`
 	BytesErr   int64           `json:"bytes_err" doc:"in all, kept or not"`
 	Truncated  bool            `json:"truncated"`
-	Hint       string          `json:"hint,omitempty"`
 }
 
+const denialHint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
+
 func runOf(a commandArgs, r tool.Run) runResult {
-	res := runResult{
-		Status: tool.StatusOf(r), TaskID: r.CallID, Alias: a.Alias,
-		Hash: r.Hash, Digest: r.Digest, ExitCode: -1,
-	}
+	res := runResult{Status: tool.StatusOf(r), runFacts: factsOf(a.Alias, r)}
 	if !r.Decision.Allow {
-		res.Hint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
+		res.Hint = denialHint
 	}
+	return res
+}
+
+func factsOf(alias string, r tool.Run) runFacts {
+	res := runFacts{TaskID: r.CallID, Alias: alias, Hash: r.Hash, Digest: r.Digest, ExitCode: -1}
 	if r.Report == nil {
 		return res
 	}
@@ -150,7 +159,7 @@ func runOf(a commandArgs, r tool.Run) runResult {
 	return res
 }
 
-func (r *runResult) take(o tool.Output) {
+func (r *runFacts) take(o tool.Output) {
 	if o.Exit != nil {
 		r.ExitCode = *o.Exit
 	}
@@ -173,6 +182,13 @@ func (r runResult) Text() string {
 	case r.Output == "":
 		parts = append(parts, "(no output)")
 	}
+	parts = append(parts, r.howItEnded()...)
+	return strings.TrimSpace(strings.Join(append(parts, r.Hint), "\n"))
+}
+
+// howItEnded is what the output does not show.
+func (r runFacts) howItEnded() []string {
+	var parts []string
 	for _, s := range r.Survivors {
 		parts = append(parts, fmt.Sprintf("still running: %d %s", s.PID, s.Command))
 	}
@@ -182,5 +198,5 @@ func (r runResult) Text() string {
 	case r.ExitCode > 0:
 		parts = append(parts, fmt.Sprintf("[exit status %d]", r.ExitCode))
 	}
-	return strings.TrimSpace(strings.Join(append(parts, r.Hint), "\n"))
+	return parts
 }

@@ -7,9 +7,13 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// fleet is the hosts of the inventory and one command at a time on them.
+// fleet is the hosts of the inventory, commands on them, and tasks.
 func fleet() []*tool.Tool {
-	return []*tool.Tool{sshPing(), sshListHosts(), sshDescribeHost(), sshPlan(), sshRun(), sshReloadConfig()}
+	return []*tool.Tool{
+		sshPing(), sshListHosts(), sshDescribeHost(), sshPlan(), sshRun(), sshRunOnTag(), sshCancel(),
+		sshRunAsync(), sshGetTaskStatus(), sshGetTaskResult(), sshGetTaskOutput(), sshCancelAsyncTask(),
+		sshReloadConfig(),
+	}
 }
 
 type noArgs struct{}

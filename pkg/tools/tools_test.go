@@ -27,7 +27,17 @@ var examples = map[string][]string{
 		`{"alias":"web1","command":"sudo -n systemctl restart app","max_seconds":30,"max_output_bytes":4096}`,
 		`{"alias":"web1","command":"echo $(id)"}`,
 	},
-	"ssh_reload_config": {`{}`},
+	"ssh_run_on_tag": {
+		`{"tag":"web","command":"uptime"}`,
+		`{"tag":"web","command":"df -h","max_parallel":4,"fail_fast":true,"max_output_bytes":100}`,
+	},
+	"ssh_run_async":         {`{"alias":"web1","command":"uptime","max_seconds":600}`},
+	"ssh_get_task_status":   {`{"task_id":"01J00000000000000000000000","wait_seconds":5}`},
+	"ssh_get_task_result":   {`{"task_id":"01J00000000000000000000000"}`},
+	"ssh_get_task_output":   {`{"task_id":"01J00000000000000000000000"}`, `{"task_id":"01J00000000000000000000000","cursor":0,"max_lines":10,"wait_seconds":5}`},
+	"ssh_cancel":            {`{"task_id":"01J00000000000000000000000"}`},
+	"ssh_cancel_async_task": {`{"task_id":"01J00000000000000000000000"}`},
+	"ssh_reload_config":     {`{}`},
 
 	"read_hosts":             {`{}`},
 	"read_host":              {`{"alias":"web1"}`},

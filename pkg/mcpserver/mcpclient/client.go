@@ -25,6 +25,7 @@ type Options struct {
 // Session is an open session. It is safe for concurrent use.
 type Session struct {
 	client   *client.Client
+	URL      string // that it was opened with
 	Protocol string // the negotiated revision
 	Server   string // what the server calls itself
 }
@@ -62,7 +63,7 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 		c.Close()
 		return nil, fmt.Errorf("open a session with %s: %w", o.URL, err)
 	}
-	return &Session{client: c, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
+	return &Session{client: c, URL: o.URL, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
 }
 
 // Tools lists the names of the tools on offer.

@@ -86,6 +86,8 @@ hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
 
 asks_gateway(op) if startswith(op.action, "gateway.")
 
+asks_gateway(op) if startswith(op.action, "task.")
+
 # METADATA
 # title: The host is not in the inventory
 # custom:

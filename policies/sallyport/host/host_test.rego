@@ -88,6 +88,8 @@ test_hop[name] if {
 	tc.codes == {reason.code | some reason in reasons}
 }
 
+test_task if host.permit with input as fixture.ask("task.read", "status") with data.site as fixture.site
+
 test_gateway if {
 	call := fixture.ask("gateway.list", "hosts")
 	host.permit with input as call with data.site as fixture.site
