@@ -131,13 +131,9 @@ func failing(*Server, context.Context, *request, mcp.CallToolRequest) *mcp.CallT
 	return mcp.NewToolResultError("This tool intentionally returns an error for testing")
 }
 
-// notify sends a notification on the call's own response.
-func notify(r *request, method mcp.MCPMethod, params map[string]any) {
-	b, err := json.Marshal(map[string]any{"jsonrpc": mcp.JSONRPC_VERSION, "method": method, "params": params})
-	if err == nil {
-		_ = r.out.notify(b) // that the client has gone is seen elsewhere
-	}
-}
+// notify sends a notification on the call's own response; that the client has
+// gone is seen elsewhere.
+func notify(r *request, method mcp.MCPMethod, params map[string]any) { _ = r.out.notify(string(method), params) }
 
 func logMessage(r *request, text string) {
 	notify(r, mcp.MethodNotificationMessage, map[string]any{"level": "info", "logger": "conformance", "data": text})
