@@ -133,7 +133,9 @@ func failing(*Server, context.Context, *request, mcp.CallToolRequest) *mcp.CallT
 
 // notify sends a notification on the call's own response; that the client has
 // gone is seen elsewhere.
-func notify(r *request, method mcp.MCPMethod, params map[string]any) { _ = r.out.notify(string(method), params) }
+func notify(r *request, method mcp.MCPMethod, params map[string]any) {
+	_ = r.out.notify(string(method), params)
+}
 
 func logMessage(r *request, text string) {
 	notify(r, mcp.MethodNotificationMessage, map[string]any{"level": "info", "logger": "conformance", "data": text})
