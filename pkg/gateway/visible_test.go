@@ -190,6 +190,33 @@ func TestListsHoldWhatCallsAllow(t *testing.T) {
 	}
 }
 
+// A run on a tag is on the caller's hosts of that tag; the others are not named,
+// not even as refused.
+func TestRunsOnATagNameNoHiddenHost(t *testing.T) {
+	g, w := judged(t, inventory, rules, "")
+	for _, name := range []string{"web1.internal", "web2.internal", "web3.internal", "old1.internal", "router.internal"} {
+		w.names[name] = []string{"10.0.0.1"}
+	}
+	r := g.Call(t.Context(), caller("dev"), "ssh_run_on_tag", json.RawMessage(`{"tag":"web","command":"uptime; id"}`), nil)
+	var result struct {
+		Results []struct {
+			Alias  string
+			Denied bool
+		}
+	}
+	into(t, r, &result)
+	var named []string
+	for _, e := range result.Results {
+		named = append(named, e.Alias)
+		if !e.Denied {
+			t.Errorf("%s: not refused", e.Alias)
+		}
+	}
+	if !slices.Equal(named, []string{"web1", "web2"}) {
+		t.Errorf("named are %v", named)
+	}
+}
+
 // A view lasts a moment, and not over a change of what it was made from.
 func TestViewsAreNotStale(t *testing.T) {
 	w, g := newWorld(t)
