@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -187,6 +189,7 @@ func TestOrchestrator(t *testing.T) {
 	}
 }
 
+// Padding is trimmed before a name is looked at, and the trimmed name counts.
 func (p *parity) aliases(t *testing.T) {
 	for _, good := range []string{"web1", "prod-web-1", "db_server", "server.example.com", longAlias, " web1 "} {
 		if r := p.run(t, good, "uptime"); r.Status != "ok" {
@@ -195,7 +198,8 @@ func (p *parity) aliases(t *testing.T) {
 	}
 }
 
-// Padding is trimmed before a name is looked at, as it was.
+// namesRefused tries every argument that is a name with what is none, on every
+// tool that has it.
 func (p *parity) namesRefused(t *testing.T) {
 	limits := map[string]int{"alias": 100, "tag": 50, "task_id": 200}
 	seen := 0
@@ -494,5 +498,70 @@ func TestOrchestratorT11(t *testing.T) {
 	}
 	if stderr.Len() != 0 {
 		t.Errorf("log_level is error, and the log has %s", stderr.String())
+	}
+}
+
+// R5: a client that starts the orchestrator by its variables can start this
+// instead: stdout has MCP and nothing else, stderr has lines of JSON and nothing
+// else, at debug level too, and the secret that was injected logs in.
+func TestOrchestratorServes(t *testing.T) {
+	s := newSite(t)
+	encrypt := exec.Command(sshtest.Require(t, "ssh-keygen", "openssh-client"), "-q", "-p", "-P", "", "-N", "correct horse", "-f", s.dir+"/keys/login")
+	if out, err := encrypt.CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v\n%s", err, out)
+	}
+	for from, to := range map[string]string{"keys": "mnt-keys", "sallyport.yml": "unused.yml"} {
+		if err := os.Rename(s.dir+"/"+from, s.dir+"/"+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.write(t, "credentials.yml", fmt.Sprintf("entries:\n  - name: test\n    username: %s\n    key_path: %s/mnt-keys/login\n"+
+		"    key_passphrase_secret: login_phrase\n    password_secret: \"\"\n", osUser(), s.dir), 0o600)
+	s.write(t, "policy.yml", "known_hosts_path: mnt-keys/known_hosts\nlimits: {host_key_auto_add: true}\nrules:\n  - {action: allow, profile: readonly}\n", 0o600)
+	gateway := gatewayProcess(t, "serve")
+	gateway.Env = append(os.Environ(), "MCP_SSH_CONFIG_DIR="+s.dir, "MCP_SSH_KEYS_DIR="+s.dir+"/mnt-keys", "MCP_SSH_SECRETS_DIR="+s.dir+"/none",
+		"LOGIN_PHRASE=correct horse", "SALLYPORT_SECRETS_ENV_ALLOW=LOGIN_PHRASE", "SALLYPORT_POLICY_TIMEOUT=1s", "SALLYPORT_LOG_LEVEL=debug")
+	files := map[string]*os.File{}
+	for _, name := range []string{"stdout", "stderr"} {
+		f, err := os.Create(s.dir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files[name] = f
+	}
+	gateway.Stdout, gateway.Stderr = files["stdout"], files["stderr"]
+	stdin, err := gateway.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"e2e","version":"1"}}}`,
+		`{"jsonrpc":"2.0","method":"notifications/initialized"}`,
+		`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"ssh_run","arguments":{"alias":"readonly","command":"echo hello"}}}`,
+	} {
+		fmt.Fprintln(stdin, message)
+	}
+	eventually(t, "the command ran", func() bool { return s.lastLine(t, "stdout", `"id":2`) != "" })
+	stdin.Close()
+	if err := gateway.Wait(); err != nil {
+		t.Errorf("the gateway ended with %v", err)
+	}
+	for name := range files {
+		for _, line := range readLinesOf(t, s.dir+"/"+name) {
+			if !json.Valid([]byte(line)) || strings.Contains(line, "correct horse") || name == "stderr" && strings.Contains(line, "hello") {
+				t.Errorf("on %s: %s", name, line)
+			}
+		}
+	}
+	for text, file := range map[string]string{
+		`"stdout":"hello\n"`: "stdout", "host_key_auto_add: true is ignored": "stderr", `"type":"finished"`: "stderr", `"decision_id":`: "stderr",
+	} {
+		if s.lastLine(t, file, text) == "" {
+			t.Errorf("%s lacks %s", file, text)
+		}
 	}
 }

@@ -66,6 +66,11 @@ func TestOrchestratorRecords(t *testing.T) {
 		{"input_length_limit_exceeded", p.badEntry("password_secret: " + strings.Repeat("s", 101)), stream, p.unloaded("credentials.yml:", "longer than 100 characters")},
 		{"invalid_secret_name", p.badEntry("password_secret: 'a b'"), stream, p.unloaded("credentials.yml:", "is not the name of a secret")},
 		{"insecure_file_permissions", p.badFile("secrets/.env", "pw=CANARY", 0o644, "password_secret: pw"), stream, p.unloaded("secrets/.env", "mode 0644 is open to others")},
+		{"insecure_file_permissions, at a login", func(t *testing.T) {
+			p.chmod(t, "keys/stranger", 0o644)
+			p.run(t, "stranger", "uptime")
+			p.chmod(t, "keys/stranger", 0o600)
+		}, stream, []string{`"type":"finished"`, `"outcome":"not_started"`, `"failure":"credentials_unusable"`, "mode 0644 is open to others"}},
 		{"env_file_parse_error", p.badFile("secrets/.env", "CANARY", 0o600, "password_secret: pw"), stream, p.unloaded("secrets/.env", "line 1 is not KEY=value")},
 		{"file_size_limit_exceeded", p.badFile("secrets/.env", strings.Repeat("#", 100<<10+1), 0o600, "password_secret: pw"), stream, p.unloaded("secrets/.env", "larger than 102400 bytes")},
 		{"load_host_keys_failed", p.bad("keys/known_hosts", "@revoked nonsense\n"), stream, p.unloaded("known_hosts:1", "cannot be understood")},
@@ -86,6 +91,13 @@ func TestOrchestratorRecords(t *testing.T) {
 				t.Errorf("%s shows %q: %s", log, word, line)
 			}
 		}
+	}
+}
+
+func (s site) chmod(t *testing.T, file string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(filepath.Join(s.dir, file), mode); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -18,17 +19,20 @@ import (
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 )
 
+// thisRun tells the secrets of this test from those of another at the same time.
+var thisRun = rand.Text()
+
 // canaries are secrets, by where they are kept. All of them reach the gateway,
 // and nothing that it says, writes or starts may hold one.
 var canaries = map[string]string{
-	"prefixed variable": "canary-a-Tr0ub4dor", // the one password that is right
-	"declared variable": "canary-b-Tr0ub4dor",
-	".env":              "canary-c-Tr0ub4dor",
-	"secret file":       "canary-d-Tr0ub4dor",
-	"credentials.yml":   "canary-e-Tr0ub4dor",
-	"passphrase":        "canary-f-Tr0ub4dor",
-	"wrong passphrase":  "canary-g-Tr0ub4dor",
-	"token":             "canary-h-Tr0ub4dor",
+	"prefixed variable": "canary-a-" + thisRun, // the one password that is right
+	"declared variable": "canary-b-" + thisRun,
+	".env":              "canary-c-" + thisRun,
+	"secret file":       "canary-d-" + thisRun,
+	"credentials.yml":   "canary-e-" + thisRun,
+	"passphrase":        "canary-f-" + thisRun,
+	"wrong passphrase":  "canary-g-" + thisRun,
+	"token":             "canary-h-" + thisRun,
 }
 
 // canariesIn are the sources of the secrets that a text holds, as they are or
@@ -222,7 +226,7 @@ func checkProcesses(t *testing.T, gateway int) {
 			}
 			seen++
 			if found := canariesIn(text); len(found) > 0 {
-				t.Errorf("%s of process %d shows the secrets of %q: %q", file, pid, found, text)
+				t.Errorf("%s of process %d shows the secrets of %q", file, pid, found)
 			}
 		}
 	}

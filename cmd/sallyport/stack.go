@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
 	"github.com/sallyport/sallyport/pkg/journal"
+	"github.com/sallyport/sallyport/pkg/mcpserver"
 	"github.com/sallyport/sallyport/pkg/policy"
 	"github.com/sallyport/sallyport/pkg/sshexec"
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -36,6 +36,7 @@ type stack struct {
 	runner  *sshexec.Executor
 	audit   *audit.Stream
 	gateway *gateway.Gateway
+	server  atomic.Pointer[mcpserver.Server] // nil until it serves
 	log     *slog.Logger
 	closers []io.Closer
 }
@@ -200,19 +201,48 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, err
 	}
 	last := s.config.Load()
-	if !reflect.DeepEqual(last.Settings, next.Settings) || !slices.Equal(last.KnownHosts(), next.KnownHosts()) {
-		return nil, errors.New("settings that are read at the start changed; restart to apply them (servers, credentials and policy can be reloaded)")
+	if changed := changedSettings(last, next); len(changed) > 0 {
+		return nil, fmt.Errorf("%s changed, which is read at the start only: restart to apply it, or change it back (tokens, servers, credentials and policy can be reloaded)",
+			strings.Join(changed, ", "))
 	}
-	if err := s.engine.SetSite(ctx, next.Site()); err != nil {
+	commit, err := s.trust.Reload()
+	if err != nil {
 		return nil, err
 	}
-	if err := s.trust.Reload(); err != nil {
-		return nil, errors.Join(err, s.engine.SetSite(ctx, last.Site()))
+	if err := s.setTokens(next.Settings); err != nil {
+		return nil, err
 	}
+	if err := s.engine.Reload(ctx, next.Site()); err != nil {
+		return nil, errors.Join(err, s.setTokens(last.Settings))
+	}
+	commit()
 	s.logWarnings(next)
 	s.config.Store(next)
 	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
+}
+
+// changedSettings names the settings that differ and that only a start reads.
+func changedSettings(last, next *config.Config) []string {
+	changed := last.Settings.Changed(next.Settings)
+	changed = slices.DeleteFunc(changed, func(key string) bool { return key == "tokens" })
+	if len(changed) == 0 && !slices.Equal(last.KnownHosts(), next.KnownHosts()) {
+		changed = append(changed, "the list of known_hosts files")
+	}
+	return changed
+}
+
+// setTokens has the HTTP transport, where there is one, take other tokens.
+func (s *stack) setTokens(set config.Settings) error {
+	server := s.server.Load()
+	if server == nil {
+		return nil
+	}
+	tokens, err := tokensOf(set)
+	if err != nil {
+		return err
+	}
+	return server.SetTokens(tokens)
 }
 
 // close takes the parts apart in the order in which they depend on each other:

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Settings are sallyport.yml under the environment and the flags. A relative
 // path in the file is relative to the configuration directory; here it is
@@ -180,4 +183,24 @@ var settingFlags = map[string]string{
 	"subject":     "subject",
 	"toolsets":    "toolsets",
 	"log_level":   "log-level",
+}
+
+// Changed names the settings in which two differ, as sallyport.yml does.
+func (s Settings) Changed(other Settings) []string {
+	return changed("", reflect.ValueOf(s), reflect.ValueOf(other))
+}
+
+func changed(prefix string, a, b reflect.Value) []string {
+	var keys []string
+	for i := range a.NumField() {
+		key := prefix + a.Type().Field(i).Tag.Get("mapstructure")
+		switch {
+		case reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()):
+		case a.Field(i).Kind() == reflect.Struct:
+			keys = append(keys, changed(key+".", a.Field(i), b.Field(i))...)
+		default:
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }

@@ -80,7 +80,27 @@ func (s *Server) newEndpoint(o HTTPOptions) (*endpoint, error) {
 		server.WithStreamableHTTPLogger(s.log),
 	)
 	e.sessions.forget = e.forget
+	s.endpoint.Store(e)
 	return e, nil
+}
+
+// SetTokens has the HTTP transport, if it serves, take these tokens and no
+// others from now on. Sessions of a subject that is left without one end with
+// their next request. The error says why it goes on with those that it has.
+func (s *Server) SetTokens(tokens []Token) error {
+	e := s.endpoint.Load()
+	if e == nil {
+		return nil
+	}
+	o := e.options
+	o.Tokens = tokens
+	if err := safeToListen(o); err != nil {
+		return err
+	}
+	if len(tokens) == 0 && len(*e.guard.tokens.Load()) > 0 {
+		return errors.New("no tokens are left, which would let everyone in: keep one, or restart")
+	}
+	return e.guard.setTokens(tokens)
 }
 
 // safeToListen refuses to be reachable from elsewhere without authentication.

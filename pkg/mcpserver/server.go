@@ -28,6 +28,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mark3labs/mcp-go/server"
@@ -81,6 +82,8 @@ type Server struct {
 	pace      time.Duration // for a client to send a request, or to take a piece of an answer
 	grace     time.Duration // for calls in flight when stdin ends: enough for a plan, and short against the 2 s in which a stop must be through
 	patience  time.Duration // for the gateway to return from calls that were stopped
+
+	endpoint atomic.Pointer[endpoint] // over HTTP
 
 	mu         sync.Mutex
 	registered map[string]*tool.Tool // with mcp-go

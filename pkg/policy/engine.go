@@ -3,8 +3,9 @@
 // decision log before anyone hears of it.
 //
 // [NewInput] is a pure function from facts to document. [New] loads the bundles
-// and gives an [Engine]; [Engine.Decide] judges. [Engine.SetSite] swaps the
-// operator's data, hosts and grants and networks, while decisions go on.
+// and gives an [Engine]; [Engine.Decide] judges. [Engine.Reload] swaps the
+// bundles and the operator's data, hosts and grants and networks, while
+// decisions go on.
 //
 // What it promises: Decide never fails and never hangs. No answer is a refusal,
 // and each way of not answering has a code of its own: not ready, undefined,
@@ -78,8 +79,8 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	labels  map[string]string
-	// replaced says that another bundle decides in place of the shipped one.
-	replaced bool
+	main    string   // bundle in place of the shipped one; empty for that one
+	custom  []string // bundles beside it
 
 	activating sync.Mutex // one activation at a time
 	closed     atomic.Bool
@@ -119,7 +120,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now,
-		values: valueCache(), replaced: o.Bundle != "",
+		values: valueCache(), main: o.Bundle, custom: o.Custom,
 	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
@@ -206,14 +207,20 @@ func (e *Engine) committed(txn storage.Transaction) {
 	e.active.Store(r)
 }
 
-// SetSite makes other site data what decides. If it does not validate or does
-// not pass the gate, the error says why and the last good data stays.
-func (e *Engine) SetSite(ctx context.Context, site any) error {
+// Reload reads the bundles again and makes them, with other site data, what
+// decides, all at once. If anything of it does not validate or does not pass the
+// gate, the error says why and the last good policy and data stay.
+func (e *Engine) Reload(ctx context.Context, site any) error {
 	b, err := siteBundle(site)
 	if err != nil {
 		return err
 	}
-	return e.activate(ctx, map[string]*bundle.Bundle{siteBundleName: b})
+	bundles, err := loadBundles(e.main, e.custom)
+	if err != nil {
+		return err
+	}
+	bundles[siteBundleName] = b
+	return e.activate(ctx, bundles)
 }
 
 // Revisions names what decides: the revision of each active bundle.

@@ -452,18 +452,18 @@ func TestMaskPlaces(t *testing.T) {
 	}
 }
 
-func TestSetSite(t *testing.T) {
+func TestReload(t *testing.T) {
 	e := start(t, Options{})
 	if d := e.Decide(t.Context(), on("web1", "uptime"), Mark{}); d.Allow {
 		t.Error("an empty site allows a host")
 	}
-	if err := e.SetSite(t.Context(), granting("readonly", "web1")); err != nil {
+	if err := e.Reload(t.Context(), granting("readonly", "web1")); err != nil {
 		t.Fatal(err)
 	}
 	before := e.Revisions()
 	bad := granting("readonly", "web1")
 	bad.Hosts["web2"] = SiteHost{Class: "nosuch"}
-	if err := e.SetSite(t.Context(), bad); err == nil {
+	if err := e.Reload(t.Context(), bad); err == nil {
 		t.Error("a site with a dangling class is accepted")
 	}
 	if !maps.Equal(before, e.Revisions()) {
@@ -472,7 +472,7 @@ func TestSetSite(t *testing.T) {
 	if d := e.Decide(t.Context(), on("web1", "uptime"), Mark{}); !d.Allow {
 		t.Errorf("refused: %v", d.Reasons)
 	}
-	if err := e.SetSite(t.Context(), granting("readonly", "web1")); err != nil {
+	if err := e.Reload(t.Context(), granting("readonly", "web1")); err != nil {
 		t.Fatal(err)
 	}
 	if !maps.Equal(before, e.Revisions()) {
@@ -548,7 +548,7 @@ func TestConcurrentSites(t *testing.T) {
 		h := s.Hosts["web1"]
 		h.Limits.Seconds = seconds
 		s.Hosts["web1"] = h
-		if err := e.SetSite(t.Context(), s); err != nil {
+		if err := e.Reload(t.Context(), s); err != nil {
 			t.Error(err)
 		}
 		note(seconds)

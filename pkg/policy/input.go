@@ -12,7 +12,7 @@ const InputVersion = 1
 
 // Input is the one document that a decision is made from. Everything that a
 // decision depends on is here or in the bundles, the time included, so a
-// logged decision can be made again.
+// decision can be made again from a full record of it.
 type Input struct {
 	Version int         `json:"version"`
 	Call    Call        `json:"call"`

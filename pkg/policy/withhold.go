@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -31,8 +32,9 @@ func (e *Engine) recorded(wanted string) string {
 func (e *event) withhold(in Input, res *result) {
 	in.Ops = slices.Clone(in.Ops)
 	for i, op := range in.Ops {
-		in.Ops[i] = wordless(op)
-		e.Masked = append(e.Masked, fmt.Sprintf("/input/ops/%d", i))
+		if in.Ops[i] = wordless(op); !reflect.DeepEqual(in.Ops[i], op) {
+			e.Masked = append(e.Masked, fmt.Sprintf("/input/ops/%d", i))
+		}
 	}
 	e.Input = in
 	if res == nil {

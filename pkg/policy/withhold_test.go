@@ -70,7 +70,7 @@ func TestWithheldGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(line), `"operation":"reload"`) {
+	if !strings.Contains(string(line), `"operation":"reload"`) || strings.Contains(string(line), `"masked"`) {
 		t.Error(string(line))
 	}
 }
