@@ -77,6 +77,7 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		Tools: defs, Resources: tools.Resources(), Profiles: policies.Profiles(),
 		Config: conf, Decider: s.engine, Logger: s.log,
 	}
+	addFixtures(&parts)
 	if o.dry {
 		s.gateway = gateway.New(parts)
 		return nil

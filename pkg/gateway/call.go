@@ -386,7 +386,11 @@ func (c *call) targets() ([]tool.Target, *tool.Problem) {
 		return []tool.Target{t}, problem
 	case scope.Tag != "":
 		var targets []tool.Target
+		mine := c.gateway.view(c.caller)
 		for _, h := range conf.HostsByTag(scope.Tag) {
+			if !mine.knows(h.Alias) {
+				continue // a result would name a host that no list does
+			}
 			t, problem := targetOf(conf, h.Alias)
 			if problem != nil {
 				return nil, problem

@@ -38,7 +38,8 @@ import (
 type Decider interface {
 	Decide(ctx context.Context, in policy.Input, m policy.Mark) tool.Decision
 	// Would judges without a record, for lists of what could be used; HostFacts
-	// are the fields of a host that its answer depends on, beside the host's class.
+	// are the fields of a host that its answer depends on, beside the classes and
+	// the kind of the host.
 	Would(ctx context.Context, in policy.Input) bool
 	HostFacts() []string
 	Revisions() map[string]string

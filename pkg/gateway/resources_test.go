@@ -79,6 +79,8 @@ func TestReadMissing(t *testing.T) {
 		"ssh://host/db1/tags":                    audit.Refused,
 		"ssh://host/db1/capabilities":            audit.Refused,
 		"ssh://host/web2":                        audit.Refused, // a custom rule
+		"ssh://host/web3":                        audit.Refused, // its jump host
+		"ssh://host/router":                      audit.Refused, // its kind
 		"ssh://host/old1":                        audit.Refused, // denied
 		"ssh://host/":                            audit.Invalid,
 		"ssh://host/web1/keys":                   audit.Invalid,

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +51,6 @@ type view struct {
 	mu    sync.Mutex
 	known map[string]bool // by kind of host
 	able  map[*tool.Tool]bool
-	list  []config.Host
 }
 
 // viewTime is how long an answer is kept. A change of configuration or policy
@@ -65,8 +63,9 @@ type views struct {
 	all map[string]*view
 }
 
-// manyViews is when the stale ones are forgotten; twice as many, and all are.
-const manyViews = 1024
+// manyViews is when the stale ones are forgotten; twice as many, and all are. A
+// caller can have any number, by calling its client other names.
+const manyViews = 64
 
 // view is what a caller sees now.
 func (g *Gateway) view(caller tool.Caller) *view {
@@ -119,10 +118,7 @@ func marshalled(v any) string {
 func (v *view) hosts() []config.Host {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.list == nil {
-		v.list = slices.DeleteFunc(slices.Clone(v.config.Hosts), func(h config.Host) bool { return !v.mayAsk(h) })
-	}
-	return v.list
+	return slices.DeleteFunc(slices.Clone(v.config.Hosts), func(h config.Host) bool { return !v.mayAsk(h) })
 }
 
 // knows says that there is a host of this name for the caller.
@@ -205,25 +201,24 @@ func (v *view) would(t *tool.Tool, plan tool.Plan, target tool.Target) bool {
 	}))
 }
 
-// kindOf is the same for hosts that policy cannot tell apart.
+// kindOf is the same for hosts that policy cannot tell apart. The shipped rules
+// look at the class and the kind of a host and at the classes of its jump hosts.
 func (v *view) kindOf(h config.Host) string {
-	class := v.config.Site().Hosts[h.Alias].Class
-	if len(v.facts) == 0 {
-		return class
+	site := v.config.Site()
+	kind := site.Hosts[h.Alias].Class + " " + h.Kind
+	for _, hop := range h.Via {
+		kind += " " + site.Hosts[hop].Class
 	}
-	kind := []string{class}
 	for _, fact := range v.facts {
 		switch fact {
 		case "tags":
-			kind = append(kind, marshalled(h.Tags))
-		case "kind":
-			kind = append(kind, h.Kind)
+			kind += " " + marshalled(h.Tags)
 		case "user":
-			kind = append(kind, h.User)
-		case "source": // of all of them the inventory
+			kind += " " + h.User
+		case "kind", "source": // told apart, and the same for all
 		default:
 			return h.Alias
 		}
 	}
-	return strings.Join(kind, "\x00")
+	return kind
 }

@@ -18,13 +18,16 @@ import (
 	"github.com/sallyport/sallyport/pkg/tools"
 )
 
-// inventory is a site of three kinds of hosts: the web servers are everybody's,
-// the databases the group dba's, and on the old ones what is granted is denied.
+// inventory is a site of several kinds of hosts: the web servers are everybody's,
+// the databases the group dba's, on the old ones what is granted is denied, and
+// the rest cannot be used: one behind a database, and one that takes no commands.
 const inventory = `hosts:
   - {alias: web1, host: web1.internal, credentials: ops, tags: [web, docker], description: First.}
   - {alias: web2, host: web2.internal, credentials: ops, tags: [web]}
   - {alias: db1, host: db1.internal, credentials: ops, tags: [db]}
-  - {alias: old1, host: old1.internal, credentials: ops, tags: [web, old], kind: network}
+  - {alias: old1, host: old1.internal, credentials: ops, tags: [web, old]}
+  - {alias: web3, host: web3.internal, credentials: ops, tags: [web], via: db1}
+  - {alias: router, host: router.internal, credentials: ops, tags: [web], kind: network}
 `
 
 const rules = `rules:
@@ -130,7 +133,7 @@ func TestVisible(t *testing.T) {
 		few           bool     // tools: only those that no host has a part in
 	}{
 		"everybody":       {rules, "", caller("dev"), []string{"web1", "web2"}, []string{"ssh_reload_config"}, false},
-		"by group":        {rules, "", caller("dev", "dba"), []string{"web1", "web2", "db1"}, []string{"ssh_reload_config"}, false},
+		"by group":        {rules, "", caller("dev", "dba"), []string{"web1", "web2", "db1", "web3"}, []string{"ssh_reload_config"}, false},
 		"may reload":      {rules, "", tool.Caller{Subject: "dev", Auth: "local"}, []string{"web1", "web2"}, nil, false},
 		"nothing granted": {"rules: []\n", "", caller("dev"), nil, nil, true},
 		"custom, a host":  {rules, customRules, caller("dev"), []string{"web1"}, []string{"ssh_reload_config"}, false},
@@ -187,6 +190,33 @@ func TestListsHoldWhatCallsAllow(t *testing.T) {
 	}
 }
 
+// A run on a tag is on the caller's hosts of that tag; the others are not named,
+// not even as refused.
+func TestRunsOnATagNameNoHiddenHost(t *testing.T) {
+	g, w := judged(t, inventory, rules, "")
+	for _, name := range []string{"web1.internal", "web2.internal", "web3.internal", "old1.internal", "router.internal"} {
+		w.names[name] = []string{"10.0.0.1"}
+	}
+	r := g.Call(t.Context(), caller("dev"), "ssh_run_on_tag", json.RawMessage(`{"tag":"web","command":"uptime; id"}`), nil)
+	var result struct {
+		Results []struct {
+			Alias  string
+			Denied bool
+		}
+	}
+	into(t, r, &result)
+	var named []string
+	for _, e := range result.Results {
+		named = append(named, e.Alias)
+		if !e.Denied {
+			t.Errorf("%s: not refused", e.Alias)
+		}
+	}
+	if !slices.Equal(named, []string{"web1", "web2"}) {
+		t.Errorf("named are %v", named)
+	}
+}
+
 // A view lasts a moment, and not over a change of what it was made from.
 func TestViewsAreNotStale(t *testing.T) {
 	w, g := newWorld(t)
@@ -197,8 +227,8 @@ func TestViewsAreNotStale(t *testing.T) {
 		g.view(agent).hosts()
 		return w.asked
 	}
-	if n := look(); n != 2 {
-		t.Errorf("%d questions for hosts of two classes", n)
+	if n := look(); n != 3 {
+		t.Errorf("%d questions for hosts of two classes, one of them with a jump host", n)
 	}
 	if n := look(); n != 0 {
 		t.Errorf("%d questions a moment later", n)
@@ -210,7 +240,7 @@ func TestViewsAreNotStale(t *testing.T) {
 		t.Error("no questions after the time of a view")
 	}
 	now = now.Add(viewTime)
-	if w.facts = []string{"tags"}; look() != 2 {
+	if w.facts = []string{"tags"}; look() != 3 {
 		t.Errorf("%d questions when policy looks at tags", w.asked)
 	}
 	now = now.Add(viewTime)

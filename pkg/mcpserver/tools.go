@@ -31,12 +31,14 @@ func (s *Server) newMCP(name, version string) *server.MCPServer {
 		server.WithHooks(hooks),
 		server.WithToolFilter(s.visible),
 	}
+	options = append(options, s.fixtureOptions()...)
 	for _, m := range s.chain() {
 		options = append(options, server.WithToolHandlerMiddleware(m))
 	}
 	m := server.NewMCPServer(name, version, options...)
 	m.AddResource(mcp.NewResource(anyResource, anyResource), s.read)
 	s.addPrompts(m)
+	s.addFixtures(m)
 	return m
 }
 
@@ -196,7 +198,7 @@ func clipTo(s string, most int) string {
 }
 
 // call is every tool's handler: the gateway gets the arguments as they came.
-func (s *Server) call(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+func (s *Server) call(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 	r := requestFrom(ctx)
 	if r == nil || r.tool == nil {
 		return nil, fmt.Errorf("a call that was not admitted")
@@ -205,6 +207,9 @@ func (s *Server) call(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallTool
 	var result gateway.Result
 	defer func() { done(result.Running) }()
 	result = s.gateway.Call(r.ctx, s.callerOf(ctx, r), r.tool.Name, r.msg.args, progress)
+	if act := s.fixture(r); act != nil && !result.IsError {
+		return act(ctx, request)
+	}
 	return s.toResult(r, result), nil
 }
 

@@ -30,9 +30,9 @@ func (e *Engine) Would(ctx context.Context, in Input) bool {
 // be told from their text.
 const AnyHostFact = "*"
 
-// HostFacts are the fields of input.host that rules look at, but for the shipped
-// ones, which tell hosts apart by their class alone. The same question about two
-// hosts of a class that do not differ in these fields has the same answer.
+// HostFacts are the fields of input.host that a site's own packages look at. The
+// shipped rules tell hosts apart by class, kind and the classes of jump hosts; a
+// question about two hosts that do not differ in any of this has one answer.
 func (e *Engine) HostFacts() []string {
 	r := e.active.Load()
 	if r == nil || e.main != "" {

@@ -10,10 +10,8 @@ package sallyport.host
 import data.sallyport.lib.reason
 
 permit if {
-	input.host.source == "inventory"
-	input.host.kind == "posix"
+	within_reach
 	some _ in granted
-	[hop | some hop in input.host.via; not holds(hop)] == []
 	[op | some op in input.ops; asks_gateway(op)] == []
 }
 
@@ -24,9 +22,15 @@ permit if {
 
 # A question about a host is answered to whoever could use the host.
 permit if {
-	input.host.source == "inventory"
-	asks_about_host
+	within_reach
 	usable != set()
+	asks_about_host
+}
+
+within_reach if {
+	input.host.source == "inventory"
+	input.host.kind == "posix"
+	[hop | some hop in input.host.via; not holds(hop)] == []
 }
 
 # METADATA
@@ -112,7 +116,6 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	input.host.source == "inventory"
 	input.host.kind != "posix"
-	not asks_about_host
 	detail := sprintf("%s is of kind %q", [input.host.alias, input.host.kind])
 }
 
@@ -145,7 +148,6 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_hop_not_granted
 #   remedy: ask the operator for a rule in policy.yml that covers the jump host, too
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	not asks_about_host
 	some hop in input.host.via
 	not holds(hop)
 	detail := sprintf("%s on %s, which is on the way to %s", [input.subject.id, hop.alias, input.host.alias])

@@ -97,7 +97,7 @@ test_gateway if {
 }
 
 about(fields) := object.union(uptime, {
-	"host": object.union({"kind": "network"}, fields),
+	"host": fields,
 	"ops": fixture.ask("gateway.read", "host").ops,
 })
 
@@ -118,7 +118,7 @@ asking := {
 
 test_asking_about_a_host[name] if {
 	some name, tc in asking
-	call := about({"via": [{"alias": "x", "hostname": "hop", "port": 22, "addresses": []}]})
+	call := about({})
 	permitted(call, replaced(tc.class)) == no(tc.codes)
 	reasons := host.reasons with input as call with data.site as replaced(tc.class)
 	tc.codes == {reason.code | some reason in reasons}
@@ -128,6 +128,16 @@ test_asking_about_a_host_that_is_not_there if {
 	call := about({"alias": "web9"})
 	not host.permit with input as call with data.site as fixture.site
 	codes(call) == {"host_unknown"}
+}
+
+test_asking_about_a_host_out_of_reach[code] if {
+	some code, fields in {
+		"host_kind": {"kind": "network"},
+		"host_hop_not_granted": {"via": [{"alias": "x", "hostname": "hop", "port": 22, "addresses": []}]},
+	}
+	call := about(fields)
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {code}
 }
 
 test_mixed[name] if {
