@@ -71,6 +71,24 @@ func (List) do()    {}
 func (Send) do()    {}
 func (Receive) do() {}
 
+// What can be wrong with a file.
+const (
+	FailNoSFTP       FailureCode = "no_sftp"    // the host has no SFTP subsystem
+	FailNotFound     FailureCode = "not_found"  //
+	FailExists       FailureCode = "exists"     // something is there that must not be replaced
+	FailNotFile      FailureCode = "not_a_file" //
+	FailNotDirectory FailureCode = "not_a_directory"
+	FailSpecialFile  FailureCode = "special_file" // a device, a FIFO, a socket
+	FailHardLinked   FailureCode = "hard_linked"  // it has other names, which a new file would not have
+	FailAttributes   FailureCode = "attributes"   // an owner or an ACL that a new file could not be given
+	FailPermission   FailureCode = "permission"   // the account on the host may not
+	FailTooLarge     FailureCode = "too_large"    // longer than the limit
+	FailNoSpace      FailureCode = "no_space"     //
+	FailChanged      FailureCode = "changed"      // the path leads elsewhere than it did when it was judged
+	FailExpectation  FailureCode = "not_as_expected"
+	FailFile         FailureCode = "file" // the host gives no better reason
+)
+
 // FileType is what kind of thing a path leads to.
 type FileType string
 
