@@ -16,6 +16,7 @@ import (
 //	arg:"min=1,max=1000"     bounds of a number, or of a string's length in characters
 //	arg:"text"               free text, kept as it is; other strings are names
 //	arg:"path"               a path on a host, kept as it is
+//	arg:"required,empty"     must be present, and may be empty
 //	enum:"a,b"               the only values
 //
 // It handles what arguments and results are made of: strings, booleans,
@@ -68,6 +69,7 @@ type field struct {
 	enum     []string
 	free     bool // any text
 	path     bool
+	empty    bool // although required
 }
 
 func fieldsOf(t reflect.Type) []field {
@@ -108,6 +110,8 @@ func readTags(sf reflect.StructField, name string) field {
 			f.free = true
 		case "path":
 			f.path = true
+		case "empty":
+			f.empty = true
 		case "min":
 			f.min = bound(sf, value)
 		case "max":
