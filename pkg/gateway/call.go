@@ -67,7 +67,10 @@ func (c *call) unknownTool() *tool.Problem {
 // onEach walks the plan on every target, side by side under a bound; one
 // host's failure stops nobody, unless the caller wants it to.
 func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
-	if len(targets) == 1 {
+	switch {
+	case c.plan.Onto != nil:
+		return c.onBoth(ctx, targets)
+	case len(targets) == 1:
 		return []Judged{c.walk(ctx, targets[0])}
 	}
 	walked := make([]Judged, len(targets))
@@ -271,13 +274,7 @@ func explainUnresolved(d *tool.Decision, f *tool.Failure) {
 // start records that the run begins, runs it, and records how it ended, even
 // when the caller has gone by then. What cannot be recorded does not start.
 func (c *call) start(ctx context.Context, run tool.Run) tool.Run {
-	if err := c.recordStarted(ctx, run); err != nil {
-		c.gateway.log.Error("call refused: its start cannot be recorded", "call", c.id, "problem", err)
-		run.Decision.Allow = false
-		run.Decision.Reasons = []tool.Reason{{
-			Code: "audit_unwritable", Title: "the audit stream cannot be written",
-			Remedy: "an operator must make room or repair the file; calls work again as soon as it can be written",
-		}}
+	if refused := c.begin(ctx, &run); refused {
 		return run
 	}
 	report := brokenReport()
@@ -297,6 +294,11 @@ func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
 		return c.answer(ctx, ask, run)
 	}
+	return c.gateway.runner.Run(ctx, c.job(run))
+}
+
+// job is an allowed run as the runner gets it.
+func (c *call) job(run tool.Run) tool.Job {
 	job := tool.Job{
 		CallID: c.id, DecisionID: run.Decision.ID, Subject: c.caller.Subject, Digest: run.Digest,
 		Target: run.Target, Steps: c.plan.Steps, Limits: run.Decision.Limits,
@@ -310,7 +312,22 @@ func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 			c.tell(p)
 		}
 	}
-	return c.gateway.runner.Run(ctx, job)
+	return job
+}
+
+// begin puts the start of a run on record, or refuses it because that cannot be.
+func (c *call) begin(ctx context.Context, run *tool.Run) (refused bool) {
+	err := c.recordStarted(ctx, *run)
+	if err == nil {
+		return false
+	}
+	c.gateway.log.Error("call refused: its start cannot be recorded", "call", c.id, "problem", err)
+	run.Decision.Allow = false
+	run.Decision.Reasons = []tool.Reason{{
+		Code: "audit_unwritable", Title: "the audit stream cannot be written",
+		Remedy: "an operator must make room or repair the file; calls work again as soon as it can be written",
+	}}
+	return true
 }
 
 // nextTarget is where to try after this, if there is somewhere and it is certain
@@ -424,8 +441,16 @@ func (c *call) invalid(ctx context.Context, p *tool.Problem) Result {
 // targets looks the hosts of the plan up in the inventory. A plan without a
 // host runs in the gateway itself.
 func (c *call) targets() ([]tool.Target, *tool.Problem) {
+	targets, problem := c.targetsIn(c.plan.Scope)
+	if c.plan.Onto == nil || problem != nil {
+		return targets, problem
+	}
+	onto, problem := c.targetsIn(c.plan.Onto.Scope)
+	return append(targets, onto...), problem
+}
+
+func (c *call) targetsIn(scope tool.Scope) ([]tool.Target, *tool.Problem) {
 	conf := c.gateway.config.Load()
-	scope := c.plan.Scope
 	switch {
 	case scope.Alias != "":
 		t, problem := targetOf(conf, scope.Alias)

@@ -49,6 +49,8 @@ type Decider interface {
 // Runner runs an allowed job and tells the truth about how it ended.
 type Runner interface {
 	Run(ctx context.Context, job tool.Job) tool.Report
+	// Copy runs two jobs that are the halves of one copy.
+	Copy(ctx context.Context, from, to tool.Job) (tool.Report, tool.Report)
 }
 
 // Recorder takes what happened. An error means that it is not on record.

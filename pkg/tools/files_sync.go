@@ -23,7 +23,7 @@ func syncFile() *tool.Tool {
 		Name: "sync", Set: "files", Effect: tool.Change,
 		Doc:    "Copy a file from one host to another, as a stream, with a checksum at both ends.",
 		Plan:   syncArgs.plan,
-		Format: func(a syncArgs, runs []tool.Run) syncResult { return syncOf(a, runs[0]) },
+		Format: func(a syncArgs, runs []tool.Run) syncResult { return syncOf(a, runs) },
 	})
 }
 
@@ -82,19 +82,19 @@ type syncResult struct {
 	Duration int64  `json:"duration_ms"`
 }
 
-func syncOf(a syncArgs, r tool.Run) syncResult {
+func syncOf(a syncArgs, runs []tool.Run) syncResult {
+	from, to := runs[0], runs[1]
 	res := syncResult{
-		Status: tool.StatusOf(r), Source: a.SourceNode + ":" + factsAbout(r, a.SourcePath).Path, Dest: a.DestNode + ":" + a.DestPath,
+		Status: tool.StatusOf(from),
+		Source: a.SourceNode + ":" + factsAbout(from, a.SourcePath).Path,
+		Dest:   a.DestNode + ":" + factsAbout(to, a.DestPath).Path,
 	}
-	if r.Onto != nil {
-		res.Dest = a.DestNode + ":" + factsAbout(*r.Onto, a.DestPath).Path
-		if other := tool.StatusOf(*r.Onto); !res.Failed() && other.Failed() {
-			res.Status = other
-		}
+	if other := tool.StatusOf(to); !res.Failed() && other.Failed() {
+		res.Status = other
 	}
-	if c, ok := answer[tool.Copied](r); ok {
+	if c, ok := answer[tool.Copied](from); ok {
 		res.Bytes, res.Digest, res.Mode, res.Created, res.Resumed = c.Bytes, c.Digest, c.Mode, c.Created, c.Resumed
-		res.Duration = r.Report.Duration.Milliseconds()
+		res.Duration = from.Report.Duration.Milliseconds()
 	}
 	return res
 }
