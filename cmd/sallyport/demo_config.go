@@ -15,6 +15,7 @@ http: {listen: "127.0.0.1:0"}
 policy: {custom: [policies]}
 log_level: error
 logs:
+  record: full
   decision: {file: decisions.jsonl}
   audit: {file: audit.jsonl}
 `

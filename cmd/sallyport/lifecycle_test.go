@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,6 +103,68 @@ func TestReloadOnChangeAndSignal(t *testing.T) {
 	eventually(t, "a revoked host key ends what was connected before", func() bool {
 		return strings.Contains(mustCall(t, client, runArgs("readonly", "uptime")).Text, "host_key_revoked")
 	})
+}
+
+// The team's own packages are read again, too, and a broken one changes nothing.
+func TestReloadOfBundles(t *testing.T) {
+	s := sleeper(t)
+	_, url := startGateway(t, s)
+	client := connect(t, url)
+	refused := func(with string) func() bool {
+		return func() bool { return strings.Contains(mustCall(t, client, runArgs("readonly", "uptime")).Text, with) }
+	}
+	if refused("custom_denied")() {
+		t.Fatal("refused at the start")
+	}
+	s.write(t, "policies/custom/demo.rego", "package custom.demo\n\ndeny contains \"frozen\" if input.call.effect == \"execute\"\n", 0o600)
+	eventually(t, "a changed package counts", refused("frozen"))
+	s.write(t, "policies/custom/demo.rego", "package custom.demo\n\nbroken(", 0o600)
+	eventually(t, "a broken one is on record", func() bool { return strings.Contains(lastAudit(t, s, audit.Reload), "demo.rego") })
+	if !refused("frozen")() {
+		t.Error("a broken package took the last good one away")
+	}
+	s.write(t, "policies/custom/more/demo.rego", "package custom.demo\n", 0o600)
+	s.write(t, "policies/custom/demo.rego", "package custom.demo\n", 0o600)
+	eventually(t, "it is taken back", func() bool { return !refused("custom_denied")() })
+	s.write(t, "policies/custom/more/demo.rego", "package custom.demo\n\ndeny contains \"below\" if input.call.effect == \"execute\"\n", 0o600)
+	eventually(t, "a new directory is watched", refused("below"))
+}
+
+// A token that is taken out of the settings counts no more, without a restart;
+// other settings are named as those that need one.
+func TestReloadOfTokens(t *testing.T) {
+	s := sleeper(t)
+	settings := func(token, more string) {
+		s.write(t, "sallyport.yml", "http: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies], timeout: 1s}\n"+
+			"tokens: [{id: agent-7, sha256: "+sha256Hex(token)+"}]\n"+more+
+			"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	}
+	settings("first", "")
+	_, url := startGateway(t, s)
+	status := func(token string) int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	if status("first") == http.StatusUnauthorized || status("second") != http.StatusUnauthorized {
+		t.Fatal("the first token is not the one that counts at the start")
+	}
+	settings("second", "")
+	eventually(t, "the second token counts", func() bool { return status("second") != http.StatusUnauthorized })
+	if status("first") != http.StatusUnauthorized {
+		t.Error("the first one still does")
+	}
+	settings("second", "limits: {calls: 7}\n")
+	eventually(t, "the setting is named", func() bool { return strings.Contains(lastAudit(t, s, audit.Reload), "limits.calls changed") })
 }
 
 // lastAudit is the last line of a type in the audit stream.

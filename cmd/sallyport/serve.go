@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -52,7 +53,7 @@ func addServeFlags(c *cobra.Command) {
 
 func serve(c *cobra.Command) error {
 	s, err := assemble(c.Context(), stackOptions{
-		load:   func() (*config.Config, error) { return loadConfig(c, config.Options{}) },
+		load:   func() (*config.Config, error) { return loadOnly(c, config.Options{}) },
 		stderr: c.ErrOrStderr(),
 	})
 	if err != nil {
@@ -82,6 +83,7 @@ func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	s.server.Store(server)
 	return server.ListenAndServe(ctx, o, func(addr net.Addr) {
 		s.log.Info("serving", "url", fmt.Sprintf("http://%s/mcp", addr), "tokens", len(o.Tokens))
 	})
@@ -93,14 +95,21 @@ func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
 		MaxBodyBytes: set.HTTP.MaxBodyBytes, SessionTTL: set.HTTP.SessionTTL,
 		MaxSessionsPerSubject: set.HTTP.MaxSessionsPerSubject, ShutdownTimeout: set.HTTP.ShutdownTimeout,
 	}
+	var err error
+	o.Tokens, err = tokensOf(set)
+	return o, err
+}
+
+func tokensOf(set config.Settings) ([]mcpserver.Token, error) {
+	var tokens []mcpserver.Token
 	for _, t := range set.Tokens {
 		token := mcpserver.Token{ID: t.ID, Groups: t.Groups}
 		if n, err := hex.Decode(token.SHA256[:], []byte(t.SHA256)); err != nil || n != len(token.SHA256) {
-			return o, fmt.Errorf("token %s: sha256 is not 64 hex digits", t.ID)
+			return nil, fmt.Errorf("token %s: sha256 is not 64 hex digits", t.ID)
 		}
-		o.Tokens = append(o.Tokens, token)
+		tokens = append(tokens, token)
 	}
-	return o, nil
+	return tokens, nil
 }
 
 // settle is how long the files must rest before they are read: editors and
@@ -125,6 +134,7 @@ func (s *stack) reloadOnChange(ctx context.Context) {
 			s.reloadFor(ctx, "SIGHUP")
 		case e := <-files.changes:
 			if s.isRead(e.Name) {
+				files.add(e.Name)
 				rest.Reset(settle)
 			}
 		case err := <-files.problems:
@@ -138,8 +148,21 @@ func (s *stack) reloadOnChange(ctx context.Context) {
 // isRead says that the configuration is read from a file, directly or through
 // the link of a ConfigMap.
 func (s *stack) isRead(file string) bool {
+	conf := s.config.Load()
 	return strings.HasSuffix(file, ".yml") || filepath.Base(file) == configMapLink ||
-		slices.Contains(s.config.Load().KnownHosts(), file)
+		slices.Contains(conf.KnownHosts(), file) ||
+		slices.ContainsFunc(bundlePaths(conf), func(path string) bool {
+			return file == path || strings.HasPrefix(file, path+string(filepath.Separator))
+		})
+}
+
+// bundlePaths are where the bundles are that do not come with the program.
+func bundlePaths(conf *config.Config) []string {
+	paths := slices.Clone(conf.Settings.Policy.Custom)
+	if main := conf.Settings.Policy.Bundle; main != "" {
+		paths = append(paths, main)
+	}
+	return paths
 }
 
 // configMapLink is what Kubernetes swaps when a mounted ConfigMap changes.
@@ -153,7 +176,9 @@ func (s *stack) reloadFor(ctx context.Context, why string) { _, _ = s.gateway.Re
 type fileWatch struct {
 	changes  <-chan fsnotify.Event
 	problems <-chan error
-	close    func()
+	// add watches a new directory, too; a file is none.
+	add   func(path string)
+	close func()
 }
 
 func (s *stack) watchFiles() fileWatch {
@@ -161,6 +186,10 @@ func (s *stack) watchFiles() fileWatch {
 	dirs := []string{conf.Dir}
 	for _, file := range conf.KnownHosts() {
 		dirs = append(dirs, filepath.Dir(file))
+	}
+	for _, path := range bundlePaths(conf) {
+		dirs = append(dirs, filepath.Dir(path))
+		dirs = append(dirs, directoriesIn(path)...)
 	}
 	w, err := fsnotify.NewWatcher()
 	for _, dir := range dirs {
@@ -170,7 +199,23 @@ func (s *stack) watchFiles() fileWatch {
 	}
 	if err != nil {
 		s.log.Warn("files are not watched; send SIGHUP after a change", "dirs", dirs, "problem", err)
-		return fileWatch{close: func() {}}
+		return fileWatch{add: func(string) {}, close: func() {}}
 	}
-	return fileWatch{w.Events, w.Errors, func() { w.Close() }}
+	return fileWatch{w.Events, w.Errors, func(path string) {
+		for _, dir := range directoriesIn(path) {
+			_ = w.Add(dir) // it may have gone again
+		}
+	}, func() { w.Close() }}
+}
+
+// directoriesIn are a directory and those below it.
+func directoriesIn(path string) []string {
+	var dirs []string
+	_ = filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	return dirs
 }

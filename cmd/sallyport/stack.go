@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,10 +18,12 @@ import (
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
 	"github.com/sallyport/sallyport/pkg/journal"
+	"github.com/sallyport/sallyport/pkg/mcpserver"
 	"github.com/sallyport/sallyport/pkg/policy"
 	"github.com/sallyport/sallyport/pkg/sshexec"
 	"github.com/sallyport/sallyport/pkg/tool"
 	"github.com/sallyport/sallyport/pkg/tools"
+	"github.com/sallyport/sallyport/policies"
 )
 
 // stack is the parts, put together. Its load function is called again at each
@@ -35,6 +36,7 @@ type stack struct {
 	runner  *sshexec.Executor
 	audit   *audit.Stream
 	gateway *gateway.Gateway
+	server  atomic.Pointer[mcpserver.Server] // nil until it serves
 	log     *slog.Logger
 	closers []io.Closer
 }
@@ -71,7 +73,11 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if err := s.openEngine(ctx, conf, o); err != nil {
 		return err
 	}
-	parts := gateway.Options{Tools: defs, Config: conf, Decider: s.engine, Logger: s.log}
+	parts := gateway.Options{
+		Tools: defs, Resources: tools.Resources(), Profiles: policies.Profiles(),
+		Config: conf, Decider: s.engine, Logger: s.log,
+	}
+	addFixtures(&parts)
 	if o.dry {
 		s.gateway = gateway.New(parts)
 		return nil
@@ -84,7 +90,23 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	}
 	parts.Runner, parts.Audit, parts.Reload = s.runner, s.audit, s.reload
 	s.gateway = gateway.New(parts)
-	return nil
+	return s.warn(ctx, conf)
+}
+
+// warn tells what is odd about the configuration at the start, in the log and
+// on record. Later the gateway does, at each reload.
+func (s *stack) warn(ctx context.Context, conf *config.Config) error {
+	s.logWarnings(conf)
+	if len(conf.Warnings) == 0 {
+		return nil
+	}
+	return s.audit.Write(ctx, audit.Event{Type: audit.Reload, Subject: "start", Detail: conf.Warned()})
+}
+
+func (s *stack) logWarnings(conf *config.Config) {
+	for _, w := range conf.Warnings {
+		s.log.Warn("configuration", "file", w.File, "line", w.Line, "problem", w.Message, "remedy", w.Remedy)
+	}
 }
 
 // dryTimeout bounds a decision that nobody waits for: a busy machine must not
@@ -95,7 +117,7 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 	set := conf.Settings
 	options := policy.Options{
 		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
-		Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
+		FullRecords: set.Logs.Record == "full", Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
 	}
 	if o.dry {
 		options.Timeout = dryTimeout
@@ -179,24 +201,57 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, err
 	}
 	last := s.config.Load()
-	if !reflect.DeepEqual(last.Settings, next.Settings) || !slices.Equal(last.KnownHosts(), next.KnownHosts()) {
-		return nil, errors.New("settings that are read at the start changed; restart to apply them (servers, credentials and policy can be reloaded)")
+	if changed := changedSettings(last, next); len(changed) > 0 {
+		return nil, fmt.Errorf("%s changed, which is read at the start only: restart to apply it, or change it back (tokens, servers, credentials and policy can be reloaded)",
+			strings.Join(changed, ", "))
 	}
-	if err := s.engine.SetSite(ctx, next.Site()); err != nil {
+	commit, err := s.trust.Reload()
+	if err != nil {
 		return nil, err
 	}
-	if err := s.trust.Reload(); err != nil {
-		return nil, errors.Join(err, s.engine.SetSite(ctx, last.Site()))
+	if err := s.setTokens(next.Settings); err != nil {
+		return nil, err
 	}
+	if err := s.engine.Reload(ctx, next.Site()); err != nil {
+		return nil, errors.Join(err, s.setTokens(last.Settings))
+	}
+	commit()
+	s.logWarnings(next)
 	s.config.Store(next)
 	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
+}
+
+// changedSettings names the settings that differ and that only a start reads.
+func changedSettings(last, next *config.Config) []string {
+	changed := last.Settings.Changed(next.Settings)
+	changed = slices.DeleteFunc(changed, func(key string) bool { return key == "tokens" })
+	if len(changed) == 0 && !slices.Equal(last.KnownHosts(), next.KnownHosts()) {
+		changed = append(changed, "the list of known_hosts files")
+	}
+	return changed
+}
+
+// setTokens has the HTTP transport, where there is one, take other tokens.
+func (s *stack) setTokens(set config.Settings) error {
+	server := s.server.Load()
+	if server == nil {
+		return nil
+	}
+	tokens, err := tokensOf(set)
+	if err != nil {
+		return err
+	}
+	return server.SetTokens(tokens)
 }
 
 // close takes the parts apart in the order in which they depend on each other:
 // running commands are stopped and recorded before the logs close.
 func (s *stack) close(ctx context.Context) error {
 	var problems []error
+	if s.gateway != nil {
+		problems = append(problems, s.gateway.Close(ctx))
+	}
 	if s.runner != nil {
 		problems = append(problems, s.runner.Close(ctx))
 	}

@@ -43,7 +43,7 @@ const (
 	Finished Type = "finished" // it ended, however it did
 	Refused  Type = "refused"  // policy said no
 	Invalid  Type = "invalid"  // a call that never got as far as a decision
-	Reload   Type = "reload"   // the configuration was loaded again, or could not be
+	Reload   Type = "reload"   // the configuration was loaded with warnings, loaded again, or could not be
 
 	SessionOpen  Type = "session_open"
 	SessionClose Type = "session_close"
@@ -67,6 +67,7 @@ type Event struct {
 	Plan       string `json:"plan,omitempty"` // digest of the plan
 	Subject    string `json:"subject,omitempty"`
 	Client     string `json:"client,omitempty"`
+	Session    string `json:"session,omitempty"` // see [Fingerprint]
 	Tool       string `json:"tool,omitempty"`
 	Alias      string `json:"alias,omitempty"`
 	TargetIP   string `json:"target_ip,omitempty"`
@@ -94,9 +95,12 @@ type Ending struct {
 	Survivors  int    `json:"survivors"`         // remote processes that a stop could not end
 }
 
-// CommandHash identifies a command line in the stream without showing it: the
-// first 16 hex digits of its SHA-256.
-func CommandHash(text string) string {
+// CommandHash identifies a command line in the stream without showing it.
+func CommandHash(text string) string { return Fingerprint(text) }
+
+// Fingerprint names something without showing it: the first 16 hex digits of the
+// SHA-256 of the text.
+func Fingerprint(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])[:16]
 }

@@ -111,9 +111,14 @@ var (
 	allNumbers    = regexp.MustCompile(`^[0-9.]+$`)
 )
 
-// hostname is a DNS name or an IP address, without a user, a port or brackets.
+// hostname is a DNS name or an IP address, without a user, a port, brackets or
+// a zone: networks in policy.yml have no zones, so such an address could not be
+// judged.
 func hostname(s string) *fault {
-	if _, err := netip.ParseAddr(s); err == nil {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		if addr.Zone() != "" {
+			return faultf("use an address that means the same on every interface", "%q has a zone in it", s)
+		}
 		return nil
 	}
 	switch {

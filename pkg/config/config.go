@@ -92,6 +92,9 @@ func Load(o Options) (*Config, error) {
 	return c, nil
 }
 
+// Warned is the warnings as text, one on each line.
+func (c *Config) Warned() string { return lines(c.Warnings) }
+
 // Host is the host with an alias.
 func (c *Config) Host(alias string) (Host, bool) {
 	i, ok := c.byAlias[alias]

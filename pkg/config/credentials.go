@@ -135,7 +135,7 @@ func (c *credential) check(v value, password place) {
 	case c.keyPath == "" && !c.agent && !hasPassword:
 		v.fail(faultf("add key_path, agent or password_secret", "has no way to log in"))
 	case hasPassword && (c.keyPath != "" || c.agent):
-		v.warn(faultf("remove the one that is not needed", "has a password beside a key; policies see only %q", c.auth()))
+		v.warn(faultf("remove the one that is not needed", "has a password beside a key: it is offered where the key is refused, and policies see only %q", c.auth()))
 	}
 	if c.password == nil {
 		return

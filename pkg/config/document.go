@@ -170,6 +170,10 @@ func errorLine(data []byte, want error) int {
 	})
 }
 
+// anchorName is where the library quotes from the file, in which an unquoted
+// password may begin with an asterisk.
+var anchorName = regexp.MustCompile(`unknown anchor '.*'`)
+
 var yamlPrefix = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
 func syntaxFault(data []byte, line int, err error) *fault {
@@ -180,19 +184,21 @@ func syntaxFault(data []byte, line int, err error) *fault {
 	if text := bytes.SplitN(data, []byte("\n"), line+1)[line-1]; bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("\t")) {
 		remedy = "indent with blanks, not with a tab"
 	}
-	return faultf(remedy, "not YAML: %s", yamlPrefix.ReplaceAllString(err.Error(), ""))
+	why := anchorName.ReplaceAllString(yamlPrefix.ReplaceAllString(err.Error(), ""), "unknown anchor")
+	return faultf(remedy, "not YAML: %s", why)
 }
 
-// plain reports anchors, aliases, merges, tags and duplicate keys.
+// plain reports anchors, aliases, merges, tags and duplicate keys. It does not
+// quote them: an unquoted password may look like one.
 func (v value) plain() {
 	switch {
 	case v.node.Kind == yaml.AliasNode:
-		v.fail(faultf("write the value out", "*%s is an alias; aliases are not read", v.node.Value))
+		v.fail(faultf("write the value out, or put it in quotes", "what begins with * is an alias; aliases are not read"))
 		return
 	case v.node.Anchor != "":
-		v.fail(faultf("remove it, and write the value out where it was used", "&%s is an anchor; anchors are not read", v.node.Anchor))
+		v.fail(faultf("remove it and write the value out where it was used, or put it in quotes", "what begins with & is an anchor; anchors are not read"))
 	case v.node.Style&yaml.TaggedStyle != 0:
-		v.fail(faultf("remove the tag", "%s is a tag; tags are not read", v.node.Tag))
+		v.fail(faultf("remove the tag, or put the value in quotes", "what begins with ! is a tag; tags are not read"))
 	}
 	if v.node.Kind == yaml.MappingNode {
 		v.plainKeys()

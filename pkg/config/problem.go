@@ -52,12 +52,14 @@ type Problems struct {
 }
 
 // Error has one problem on each line.
-func (p *Problems) Error() string {
-	lines := make([]string, len(p.List))
-	for i, one := range p.List {
-		lines[i] = one.String()
+func (p *Problems) Error() string { return lines(p.List) }
+
+func lines(list []Problem) string {
+	text := make([]string, len(list))
+	for i, one := range list {
+		text[i] = one.String()
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(text, "\n")
 }
 
 // fault is what is wrong with a thing and what to do about it, without where it

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Settings are sallyport.yml under the environment and the flags. A relative
 // path in the file is relative to the configuration directory; here it is
@@ -15,6 +18,7 @@ type Settings struct {
 	Policy    PolicySettings   `mapstructure:"policy"`
 	SSH       SSHSettings      `mapstructure:"ssh"`
 	Limits    CallSettings     `mapstructure:"limits"`
+	Tasks     TaskSettings     `mapstructure:"tasks"`
 	Secrets   SecretSettings   `mapstructure:"secrets"`
 	Resolver  ResolverSettings `mapstructure:"resolver"`
 	LogLevel  string           `mapstructure:"log_level"` // debug, info, warn or error
@@ -38,8 +42,11 @@ type Token struct {
 	Groups []string `mapstructure:"groups"`
 }
 
-// LogSettings say where the two logs go.
+// LogSettings say where the two logs go, and how much the decision log shows of
+// a call: meta is all but its words (commands, paths, names), full is the words
+// too. The audit stream never has them.
 type LogSettings struct {
+	Record   string  `mapstructure:"record"`
 	Decision LogSink `mapstructure:"decision"`
 	Audit    LogSink `mapstructure:"audit"`
 }
@@ -73,8 +80,19 @@ type CallSettings struct {
 	Calls         int `mapstructure:"calls"`
 }
 
-// SecretSettings name the environment variables that env: references may read
-// beside those with a secret prefix.
+// TaskSettings bound tasks: how many run at the same time, how many wait for
+// their turn, and how many a subject may have, those that have ended and whose
+// results are kept among them.
+type TaskSettings struct {
+	Running        int `mapstructure:"running"`
+	PerSubject     int `mapstructure:"running_per_subject"`
+	PerHost        int `mapstructure:"running_per_host"`
+	Queued         int `mapstructure:"queued"`
+	KeptPerSubject int `mapstructure:"kept_per_subject"`
+}
+
+// SecretSettings name the environment variables that are secrets beside those
+// with a secret prefix.
 type SecretSettings struct {
 	EnvAllow []string `mapstructure:"env_allow"`
 }
@@ -131,6 +149,7 @@ var settingTable = []setting{
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
 	textSetting("subject", "", orEmpty(person)),
 	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
+	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
 	truthSetting("logs.decision.stderr"),
 	textSetting("logs.audit.file", ""),
@@ -146,6 +165,11 @@ var settingTable = []setting{
 	numberSetting("ssh.sessions_per_connection", 8, 1, 64),
 	numberSetting("limits.parallel_hosts", 32, 1, 1000),
 	numberSetting("limits.calls", 256, 1, 100_000),
+	numberSetting("tasks.running", 256, 1, 10_000),
+	numberSetting("tasks.running_per_subject", 64, 1, 10_000),
+	numberSetting("tasks.running_per_host", 16, 1, 1000),
+	numberSetting("tasks.queued", 1024, 0, 100_000),
+	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
 	listSetting("secrets.env_allow", none, variable),
 	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
 	spanSetting("resolver.cache", time.Minute, 0, time.Hour),
@@ -159,4 +183,24 @@ var settingFlags = map[string]string{
 	"subject":     "subject",
 	"toolsets":    "toolsets",
 	"log_level":   "log-level",
+}
+
+// Changed names the settings in which two differ, as sallyport.yml does.
+func (s Settings) Changed(other Settings) []string {
+	return changed("", reflect.ValueOf(s), reflect.ValueOf(other))
+}
+
+func changed(prefix string, a, b reflect.Value) []string {
+	var keys []string
+	for i := range a.NumField() {
+		key := prefix + a.Type().Field(i).Tag.Get("mapstructure")
+		switch {
+		case reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()):
+		case a.Field(i).Kind() == reflect.Struct:
+			keys = append(keys, changed(key+".", a.Field(i), b.Field(i))...)
+		default:
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }

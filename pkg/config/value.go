@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,11 +114,26 @@ func (v value) claim(taken map[string]int, name, what string) bool {
 // whose last entry was commented out is noticed.
 func (v value) given() bool {
 	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
-		v.fail(faultf("give it a value, [] for an empty list, or remove it", "has no value"))
+		report := v.fail
+		if emptyAllowsNothing[listIndex.ReplaceAllString(v.path, "[]")] {
+			report = v.warn
+		}
+		report(faultf("give it a value, [] for an empty list, or remove it", "has no value"))
 		return false
 	}
 	return v.node.Kind != yaml.AliasNode
 }
+
+// emptyAllowsNothing are the keys without which nobody may do more than with
+// them, whatever value was meant. Templates have them with nothing but comments
+// below. An empty allow list or list of tags, by contrast, could open a host.
+var emptyAllowsNothing = map[string]bool{
+	"hosts": true, "entries": true, "rules": true, "limits": true,
+	"overrides": true, "overrides.aliases": true, "overrides.tags": true,
+	"hosts[].description": true, "entries[].key_passphrase_secret": true, "entries[].password_secret": true,
+}
+
+var listIndex = regexp.MustCompile(`\[[0-9]+\]`)
 
 // The tags that YAML gives to scalars, in words.
 var scalarKinds = map[string]string{

@@ -21,7 +21,8 @@ const (
 
 // secretPrefixes begin the names of environment variables that are secrets for
 // the gateway. No other variable is read, unless sallyport.yml lists it: a
-// secret called path must not be $PATH.
+// secret called path must not be $PATH. What an MCP gateway injects under a
+// secret's own name is listed there.
 var secretPrefixes = []string{"MCP_SSH_SECRET_", "SALLYPORT_SECRET_"}
 
 func hasSecretPrefix(variable string) bool {
@@ -34,7 +35,7 @@ func hasSecretPrefix(variable string) bool {
 type vault struct {
 	keysDir, secretsDir string
 	env                 func(string) string
-	allowed             []string // variables that env: may name beside the prefixed
+	allowed             []string // variables that are secrets beside the prefixed
 	namesOnly           bool     // at load, look at names but read nothing
 }
 
@@ -170,10 +171,10 @@ func secretName(ref string) (string, *fault) {
 }
 
 // secret is what a reference leads to: env:NAME to a variable, file:NAME to a
-// file in secrets/, and a bare name to the first that there is of
-// MCP_SSH_SECRET_NAME, SALLYPORT_SECRET_NAME, NAME in secrets/.env, and the
-// file secrets/NAME. A source that is there but must not be read is a fault,
-// not passed over.
+// file in secrets/, and a bare name to the first that there is of the variable
+// NAME where it is listed as a secret, MCP_SSH_SECRET_NAME,
+// SALLYPORT_SECRET_NAME, NAME in secrets/.env, and the file secrets/NAME. A
+// source that is there but must not be read is a fault, not passed over.
 func (v vault) secret(ref string) (string, *fault) {
 	name, f := secretName(ref)
 	switch {
@@ -184,8 +185,8 @@ func (v vault) secret(ref string) (string, *fault) {
 	case strings.HasPrefix(ref, "file:"):
 		return v.fromFile(name)
 	}
-	for _, prefix := range secretPrefixes {
-		if s := v.env(prefix + strings.ToUpper(name)); s != "" {
+	for _, variable := range v.variables(name) {
+		if s := v.env(variable); s != "" {
 			return s, nil
 		}
 	}
@@ -194,6 +195,18 @@ func (v vault) secret(ref string) (string, *fault) {
 		return s, f
 	}
 	return v.fromFile(name)
+}
+
+// variables are those in which a bare name is looked for, in order.
+func (v vault) variables(name string) []string {
+	var names []string
+	if upper := strings.ToUpper(name); slices.Contains(v.allowed, upper) {
+		names = append(names, upper)
+	}
+	for _, prefix := range secretPrefixes {
+		names = append(names, prefix+strings.ToUpper(name))
+	}
+	return names
 }
 
 func (v vault) fromVariable(name string) (string, *fault) {
@@ -212,14 +225,24 @@ func (v vault) fromFile(name string) (string, *fault) {
 	path := filepath.Join(v.secretsDir, name)
 	data, err := readPrivate(v.secretsDir, name, maxSecretFile)
 	if err != nil {
-		missing := "write it there with mode 600, or set " + secretPrefixes[1] + strings.ToUpper(name)
-		return "", about("secret "+path, asFault(err, missing))
+		return "", about("secret "+path, asFault(err, v.elsewhere(name)))
 	}
 	s := strings.TrimSpace(string(data))
 	if s == "" {
 		return "", faultf("write the secret into it", "secret %s is empty", path)
 	}
 	return s, nil
+}
+
+// elsewhere says where a secret that is nowhere could be. A variable of its own
+// name that is set is probably meant for it.
+func (v vault) elsewhere(name string) string {
+	upper := strings.ToUpper(name)
+	remedy := "write it there with mode 600, or set " + secretPrefixes[1] + upper
+	if v.env(upper) != "" {
+		remedy += "; the variable " + upper + " is set, and counts when secrets.env_allow of " + settingsFile + " lists it"
+	}
+	return remedy
 }
 
 // fromEnvFile is a value of secrets/.env, empty when there is none. It is read

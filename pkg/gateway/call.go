@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
-	"regexp"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
@@ -28,6 +29,8 @@ type call struct {
 	tool   *tool.Tool // the one that was called
 	judged *tool.Tool // the one in whose place it is judged
 	plan   tool.Plan
+
+	task *task // the task that this is the run of, or that it submitted
 }
 
 // planIt finds the tool and turns its arguments into a plan, without any I/O.
@@ -56,52 +59,120 @@ func (c *call) planIt() *tool.Problem {
 func (c *call) unknownTool() *tool.Problem {
 	return &tool.Problem{
 		Code: "unknown_tool", Message: fmt.Sprintf("there is no tool %q", c.name),
-		Remedy: "did you mean " + c.gateway.similar(c.name),
+		Remedy: "did you mean " + c.gateway.similar(c.name, c.gateway.view(c.caller).tools()),
 	}
 }
 
 // onEach walks the plan on every target, side by side under a bound; one
-// host's failure stops nobody.
+// host's failure stops nobody, unless the caller wants it to.
 func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 	if len(targets) == 1 {
 		return []Judged{c.walk(ctx, targets[0])}
 	}
 	walked := make([]Judged, len(targets))
-	slots := make(chan struct{}, c.gateway.config.Load().Settings.Limits.ParallelHosts)
-	var wg sync.WaitGroup
-	for i, t := range targets {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			walked[i] = c.walk(ctx, t)
+	var next atomic.Int64
+	var enough atomic.Bool
+	var workers sync.WaitGroup
+	var broken atomic.Value
+	for range min(len(targets), c.parallel()) {
+		workers.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					broken.Store(fmt.Sprintf("%v\n%s", p, debug.Stack()))
+				}
+			}()
+			for i := next.Add(1) - 1; i < int64(len(targets)); i = next.Add(1) - 1 {
+				if enough.Load() || ctx.Err() != nil {
+					walked[i].Run = tool.Run{Target: targets[i], Plan: c.plan, Skipped: true}
+					continue
+				}
+				walked[i] = c.walk(ctx, targets[i])
+				if c.plan.Scope.FailFast && tool.StateOf(walked[i].Run) != tool.TaskCompleted {
+					enough.Store(true)
+				}
+			}
 		})
 	}
-	wg.Wait()
+	workers.Wait()
+	if p := broken.Load(); p != nil {
+		panic(p) // where whoever made the call can catch it
+	}
 	return walked
 }
 
-// walk takes the plan to one host: judge, then refuse or run. The name is
-// resolved once; each address it has is judged on its own, and the next one is
-// tried only when it is certain that nothing ran at this one. A dry run ends
-// after the decision.
+// parallel is on how many hosts at once the call may be.
+func (c *call) parallel() int {
+	most := c.gateway.config.Load().Settings.Limits.ParallelHosts
+	if wanted := c.plan.Scope.Parallel; wanted > 0 {
+		return min(wanted, most)
+	}
+	return most
+}
+
+// walk takes the plan to one host. What the gateway answers itself is not
+// counted as running, and a task not until it does.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
-	usage, release := c.gateway.usage.begin(c.caller.Subject, t.Alias, c.gateway.now())
-	defer release()
+	counts := &c.gateway.usage
+	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || c.plan.Detach {
+		return c.judgeAndRun(ctx, t, counts.note(c.caller.Subject, t.Alias, c.gateway.now()))
+	}
+	usage, release := counts.begin(c.caller.Subject, t.Alias, c.gateway.now())
+	defer func() {
+		release()
+		c.gateway.tasks.room()
+	}()
+	return c.judgeAndRun(ctx, t, usage)
+}
+
+// judgeAndRun resolves the name, once, has the plan judged and then follows the
+// decision.
+func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usage) Judged {
 	unresolved := c.resolve(ctx, &t)
+	return c.follow(ctx, c.decide(ctx, t, usage, unresolved), usage, unresolved)
+}
+
+// follow does what was decided: refuse, run, or hand over to a task. Each
+// address that a name has is judged on its own, and the next one, its own or a
+// jump host's, is tried only when it is certain that nothing ran at this one. A
+// dry run ends with the decision.
+func (c *call) follow(ctx context.Context, judged Judged, usage policy.Usage, unresolved *tool.Failure) Judged {
 	for {
-		judged := c.decide(ctx, t, usage, unresolved)
 		switch run := &judged.Run; {
 		case c.plan.DryRun:
-		case run.Decision.Allow:
-			*run = c.start(ctx, *run)
-		default:
+		case !run.Decision.Allow:
 			c.recordRefused(ctx, *run)
+		case c.plan.Detach:
+			*run = c.detach(ctx, judged)
+		default:
+			*run = c.start(ctx, *run)
 		}
-		next, ok := nextAddress(judged.Run)
+		next, ok := nextTarget(judged.Run)
 		if !ok || ctx.Err() != nil {
 			return judged
 		}
-		t.Address = next
+		judged = c.decide(ctx, next, usage, unresolved)
+	}
+}
+
+// detach hands an allowed run over to a task. What cannot be one is refused.
+func (c *call) detach(ctx context.Context, judged Judged) tool.Run {
+	run := judged.Run
+	t, refusal := c.gateway.tasks.submit(c, judged)
+	if refusal != nil {
+		run.Decision.Allow, run.Decision.Reasons = false, []tool.Reason{*refusal}
+		c.recordRefused(ctx, run)
+		return run
+	}
+	c.task = t
+	run.Report = &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: c.gateway.tasks.facts(t)}}}
+	return run
+}
+
+// tell gives whoever called a sign of life.
+func (c *call) tell(p tool.Progress) {
+	if c.progress != nil {
+		p.Task = c.id
+		c.progress(p)
 	}
 }
 
@@ -112,11 +183,23 @@ func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, un
 		CallID: c.id, Tool: c.judged, Caller: c.caller, Plan: c.plan, Target: t,
 		Digest: run.Digest, Usage: usage, Now: c.gateway.now(),
 	})
-	run.Decision = c.gateway.decider.Decide(ctx, in, policy.Mark{Mode: c.mode(), Digest: run.Digest})
+	run.Decision = c.gateway.decider.Decide(ctx, in, c.mark(run, unresolved))
 	if unresolved != nil {
 		explainUnresolved(&run.Decision, unresolved)
 	}
 	return Judged{Input: in, Run: run}
+}
+
+// mark is what the record of a decision says beside it.
+func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
+	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Custom: map[string]any{}}
+	if run.Hash != "" {
+		m.Custom["hash"] = run.Hash
+	}
+	if unresolved != nil {
+		m.Custom["resolver"] = string(unresolved.Code)
+	}
+	return m
 }
 
 // hash names the command in both records and results; empty without one.
@@ -137,10 +220,14 @@ func (c *call) mode() string {
 // explainUnresolved puts the resolver's own words where policy could only see
 // that there is no address.
 func explainUnresolved(d *tool.Decision, f *tool.Failure) {
-	for i, r := range d.Reasons {
-		if strings.HasPrefix(r.Code, "network_") {
-			d.Reasons[i].Detail = f.Message
-			d.Reasons[i].Remedy = f.Remedy
+	for i := range d.Reasons {
+		r := &d.Reasons[i]
+		if r.Code != "network_unresolved" {
+			continue
+		}
+		r.Detail, r.Remedy = f.Message, f.Remedy
+		if f.Code == tool.FailLookups {
+			r.Code, r.Title = "network_lookup_limit", "The name is looked up too often"
 		}
 	}
 }
@@ -157,40 +244,77 @@ func (c *call) start(ctx context.Context, run tool.Run) tool.Run {
 		}}
 		return run
 	}
-	report := tool.Report{Outcome: tool.Unknown, Err: &tool.Failure{Code: tool.FailInternal, Message: "the gateway itself failed"}}
-	run.Report = &report
+	report := brokenReport()
+	run.Report = report
 	defer func() { c.recordFinished(ctx, run) }()
-	report = c.execute(ctx, run)
-	redact(&report, run.Decision.Redact)
+	*report = c.execute(ctx, run)
+	redact(report, run.Decision.Redact)
 	return run
+}
+
+// brokenReport is what is known of a run in which the gateway panicked.
+func brokenReport() *tool.Report {
+	return &tool.Report{Outcome: tool.Unknown, Err: &tool.Failure{Code: tool.FailInternal, Message: "the gateway itself failed"}}
 }
 
 func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
-		return c.answer(ctx, ask)
+		return c.answer(ctx, ask, run)
 	}
-	return c.gateway.runner.Run(ctx, tool.Job{
+	job := tool.Job{
 		CallID: c.id, DecisionID: run.Decision.ID, Subject: c.caller.Subject, Digest: run.Digest,
-		Target: run.Target, Steps: c.plan.Steps, Limits: run.Decision.Limits, Progress: c.progress,
-	})
-}
-
-// nextAddress is the address to try after this one, if there is one and it is
-// certain that nothing has run.
-func nextAddress(run tool.Run) (netip.Addr, bool) {
-	var none netip.Addr
-	switch {
-	case !run.Decision.Allow && !onlyNetwork(run.Decision.Reasons):
-		return none, false
-	case run.Decision.Allow && !unreachable(run.Report):
-		return none, false
+		Target: run.Target, Steps: c.plan.Steps, Limits: run.Decision.Limits,
 	}
-	for i, a := range run.Target.Addresses {
-		if a == run.Target.Address && i+1 < len(run.Target.Addresses) {
-			return run.Target.Addresses[i+1], true
+	switch {
+	case c.task != nil:
+		c.task.watch(&job, run.Decision)
+	case c.progress != nil:
+		job.Progress = func(p tool.Progress) {
+			p.Alias = run.Target.Alias
+			c.tell(p)
 		}
 	}
-	return none, false
+	return c.gateway.runner.Run(ctx, job)
+}
+
+// nextTarget is where to try after this, if there is somewhere and it is certain
+// that nothing has run: the next address of the host itself, when this one is
+// refused, or of whatever on the way to it, when this one cannot be reached.
+// Policy judges all addresses of jump hosts at once.
+func nextTarget(run tool.Run) (tool.Target, bool) {
+	t := run.Target
+	switch {
+	case run.Decision.Allow && unreachable(run.Report):
+		return t, advance(&t)
+	case !run.Decision.Allow && onlyNetwork(run.Decision.Reasons):
+		return t, advanceOne(&t)
+	}
+	return t, false
+}
+
+// advance moves a target to its next combination of addresses: its own one
+// changes first, then that of the last jump host, that of the first one last.
+func advance(t *tool.Target) bool {
+	if advanceOne(t) {
+		return true
+	}
+	t.Via = slices.Clone(t.Via)
+	for i := range slices.Backward(t.Via) {
+		if advanceOne(&t.Via[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// advanceOne moves one host to its next address, or back to its first.
+func advanceOne(t *tool.Target) bool {
+	next := slices.Index(t.Addresses, t.Address) + 1
+	if len(t.Addresses) == 0 {
+		return false
+	}
+	t.Address = t.Addresses[next%len(t.Addresses)]
+	return next < len(t.Addresses)
 }
 
 func onlyNetwork(reasons []tool.Reason) bool {
@@ -214,18 +338,14 @@ func unreachable(r *tool.Report) bool {
 }
 
 // redact takes out of the kept output what the decision says must not reach a
-// result. A pattern that does not compile hides everything: the bundle's gate
-// should have refused it.
+// result.
 func redact(report *tool.Report, patterns []string) {
 	for _, p := range patterns {
-		re, err := regexp.Compile(p)
-		if err != nil {
-			re = regexp.MustCompile(`(?s).+`)
-		}
+		re := redaction(p)
 		for i := range report.Outputs {
 			o := &report.Outputs[i]
-			o.Stdout.Kept = re.ReplaceAll(o.Stdout.Kept, []byte("[redacted]"))
-			o.Stderr.Kept = re.ReplaceAll(o.Stderr.Kept, []byte("[redacted]"))
+			o.Stdout.Kept = re.ReplaceAll(o.Stdout.Kept, []byte(redacted))
+			o.Stderr.Kept = re.ReplaceAll(o.Stderr.Kept, []byte(redacted))
 		}
 	}
 }
@@ -236,7 +356,12 @@ func (c *call) result(walked []Judged) Result {
 	var r Result
 	for _, j := range walked {
 		runs = append(runs, j.Run)
-		r.DecisionIDs = append(r.DecisionIDs, j.Run.Decision.ID)
+		if j.Run.Decision.ID != "" {
+			r.DecisionIDs = append(r.DecisionIDs, j.Run.Decision.ID)
+		}
+	}
+	if c.task != nil {
+		r.Running = c.task.done
 	}
 	formatted := c.tool.Format(c.args, runs)
 	r.Structured, r.Text, r.IsError = formatted, formatted.Text(), formatted.Failed()
@@ -261,7 +386,11 @@ func (c *call) targets() ([]tool.Target, *tool.Problem) {
 		return []tool.Target{t}, problem
 	case scope.Tag != "":
 		var targets []tool.Target
+		mine := c.gateway.view(c.caller)
 		for _, h := range conf.HostsByTag(scope.Tag) {
+			if !mine.knows(h.Alias) {
+				continue // a result would name a host that no list does
+			}
 			t, problem := targetOf(conf, h.Alias)
 			if problem != nil {
 				return nil, problem
@@ -302,7 +431,7 @@ func unknownHost(alias string) *tool.Problem {
 
 // resolve finds the addresses of a target and of every hop on its way, once.
 func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
-	if t.Hostname == "" {
+	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || t.Hostname == "" {
 		return nil
 	}
 	var first *tool.Failure

@@ -14,7 +14,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -35,6 +37,11 @@ import (
 // never fails: what cannot be judged is refused.
 type Decider interface {
 	Decide(ctx context.Context, in policy.Input, m policy.Mark) tool.Decision
+	// Would judges without a record, for lists of what could be used; HostFacts
+	// are the fields of a host that its answer depends on, beside the classes and
+	// the kind of the host.
+	Would(ctx context.Context, in policy.Input) bool
+	HostFacts() []string
 	Revisions() map[string]string
 	Ready() error
 }
@@ -51,12 +58,16 @@ type Recorder interface {
 
 // Options are the parts. All but Reload and Logger are required.
 type Options struct {
-	Tools   []*tool.Tool
-	Config  *config.Config
-	Decider Decider
-	Runner  Runner
-	Audit   Recorder
-	Lookup  Lookup // default: the system's resolver
+	Tools []*tool.Tool
+	// Resources can be read by URI.
+	Resources []*tool.Resource
+	// Profiles are the names that a rule of policy.yml can grant, for guides.
+	Profiles []string
+	Config   *config.Config
+	Decider  Decider
+	Runner   Runner
+	Audit    Recorder
+	Lookup   Lookup // default: the system's resolver
 	// Reload builds everything anew from the configuration files and swaps it
 	// in, or changes nothing. Nil: there is nothing to reload.
 	Reload func(ctx context.Context) (*config.Config, error)
@@ -66,20 +77,26 @@ type Options struct {
 
 // Gateway makes calls. It is safe for concurrent use.
 type Gateway struct {
-	tools    map[string]*tool.Tool
-	names    []string
-	config   atomic.Pointer[config.Config]
-	decider  Decider
-	runner   Runner
-	audit    Recorder
-	resolver resolver
-	usage    usage
-	calls    atomic.Int64
-	reload   func(ctx context.Context) (*config.Config, error)
-	reloads  sync.Mutex
-	unsaved  atomic.Int64 // outcomes that could not be recorded
-	log      *slog.Logger
-	now      func() time.Time
+	tools map[string]*tool.Tool // those of resources, too
+	names []string              // of those that are listed
+	reads []*tool.Resource
+	views views
+	// profileNames are all that there are.
+	profileNames []string
+	config       atomic.Pointer[config.Config]
+	decider      Decider
+	runner       Runner
+	audit        Recorder
+	resolver     resolver
+	usage        usage
+	tasks        *tasks
+	cancels      cancels
+	calls        atomic.Int64
+	reload       func(ctx context.Context) (*config.Config, error)
+	reloads      sync.Mutex
+	unsaved      atomic.Int64 // outcomes that could not be recorded
+	log          *slog.Logger
+	now          func() time.Time
 }
 
 // New puts the parts together.
@@ -95,30 +112,33 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{
 		tools: map[string]*tool.Tool{}, decider: o.Decider, runner: o.Runner, audit: o.Audit,
-		reload: o.Reload, log: o.Logger, now: o.Now,
+		profileNames: o.Profiles, reload: o.Reload, log: o.Logger, now: o.Now,
 	}
 	for _, t := range o.Tools {
 		g.tools[t.Name] = t
 		g.names = append(g.names, t.Name)
 	}
 	slices.Sort(g.names)
+	for _, r := range o.Resources {
+		g.tools[r.Tool.Name] = r.Tool
+		g.reads = append(g.reads, r)
+	}
 	g.config.Store(o.Config)
+	g.tasks = newTasks(g)
 	resolving := o.Config.Settings.Resolver
 	g.resolver = resolver{lookup: o.Lookup, timeout: resolving.Timeout, keep: resolving.Cache, now: o.Now}
 	return g
 }
 
-// Tools lists the tools that are switched on, by name.
-func (g *Gateway) Tools(_ context.Context, _ tool.Caller) []*tool.Tool {
-	all := make([]*tool.Tool, 0, len(g.names))
-	for _, name := range g.names {
-		all = append(all, g.tools[name])
+// Tool is the tool of a name; nil when none is switched on.
+func (g *Gateway) Tool(name string) *tool.Tool {
+	if !slices.Contains(g.names, name) {
+		return nil
 	}
-	return all
+	return g.tools[name]
 }
 
-// NoTool puts a call to a tool that does not exist, or not for this caller, on
-// record.
+// NoTool puts a call to a tool that does not exist on record.
 func (g *Gateway) NoTool(ctx context.Context, caller tool.Caller, name string) {
 	c := &call{gateway: g, id: newID(g.now()), caller: caller, name: name}
 	c.recordInvalid(ctx, c.unknownTool())
@@ -144,8 +164,20 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	if problem != nil {
 		return c.invalid(ctx, problem)
 	}
+	if len(targets) == 0 {
+		c.recordInvalid(ctx, &tool.Problem{Code: "no_hosts", Message: fmt.Sprintf("no host has the tag %q", c.plan.Scope.Tag)})
+	}
+	ctx, ended := g.cancels.begin(ctx, c)
+	defer ended()
+	if c.plan.Scope != (tool.Scope{}) {
+		c.tell(tool.Progress{Phase: "waiting"})
+	}
 	return c.result(c.onEach(ctx, targets))
 }
+
+// Close stops the tasks that run, as a shutdown, and waits until each has been
+// recorded. What runs for a call is stopped by the end of the call's context.
+func (g *Gateway) Close(ctx context.Context) error { return g.tasks.close(ctx) }
 
 // Judged is one plan on one host with what was decided from.
 type Judged struct {
@@ -195,6 +227,7 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 		event.Failure, event.Detail = "reload", err.Error()
 		g.log.Error("configuration not loaded; the last good one stays", "by", by, "problem", err)
 	} else {
+		event.Detail = next.Warned()
 		g.config.Store(next)
 		g.log.Info("configuration loaded", "by", by, "revisions", g.decider.Revisions())
 	}
@@ -204,16 +237,20 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 	return g.decider.Revisions(), err
 }
 
-// Similar names the tool that a misspelt name was probably meant for.
-func (g *Gateway) similar(name string) string {
-	for _, known := range g.names {
-		if strings.EqualFold(known, name) || strings.Contains(known, name) || strings.Contains(name, known) {
-			return known
+// similar names the tool that a misspelt name was probably meant for.
+func (g *Gateway) similar(name string, tools []*tool.Tool) string {
+	var names []string
+	for _, t := range tools {
+		if strings.EqualFold(t.Name, name) || strings.Contains(t.Name, name) || strings.Contains(name, t.Name) {
+			return t.Name
 		}
+		names = append(names, t.Name)
 	}
-	return strings.Join(g.names, ", ")
+	return strings.Join(names, ", ")
 }
 
+// newID is the id of a call, and so of a task: in the order of time, and beyond
+// guessing.
 func newID(now time.Time) string {
-	return ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()
+	return ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()
 }

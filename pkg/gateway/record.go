@@ -63,10 +63,34 @@ func (c *call) event(kind audit.Type, run tool.Run) audit.Event {
 		Subject: c.caller.Subject, Client: c.caller.Client.Name, Tool: c.name,
 		Alias: run.Target.Alias, Hash: run.Hash,
 	}
+	if c.caller.Session != "" {
+		e.Session = audit.Fingerprint(c.caller.Session)
+	}
 	if run.Target.Address.IsValid() {
 		e.TargetIP = run.Target.Address.String()
 	}
 	return e
+}
+
+// SessionOpened puts the begin of an MCP session on record.
+func (g *Gateway) SessionOpened(ctx context.Context, caller tool.Caller) {
+	c := &call{gateway: g, caller: caller}
+	c.save(ctx, c.event(audit.SessionOpen, tool.Run{}))
+}
+
+// SessionClosed puts the end of an MCP session on record, and why it ended.
+func (g *Gateway) SessionClosed(ctx context.Context, caller tool.Caller, why tool.Stop) {
+	c := &call{gateway: g, caller: caller}
+	e := c.event(audit.SessionClose, tool.Run{})
+	e.Detail = string(why)
+	c.save(ctx, e)
+}
+
+// SessionRefused puts on record that a subject named a session that it does not
+// have, its own or anybody's.
+func (g *Gateway) SessionRefused(ctx context.Context, caller tool.Caller) {
+	c := &call{gateway: g, caller: caller}
+	c.recordInvalid(ctx, &tool.Problem{Code: "no_session", Message: "the subject has no session of this id"})
 }
 
 // save writes a record that nothing waits for. What cannot be saved is counted

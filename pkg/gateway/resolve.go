@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,10 +35,10 @@ type resolver struct {
 	names map[string]*resolved
 }
 
-// resolved is what is known of one name. Its mutex makes callers who ask for
-// the same name wait for one look-up.
+// resolved is what is known of one name. Whoever put something into turn may
+// use it: callers who ask for the same name wait for one look-up, or give up.
 type resolved struct {
-	mu        sync.Mutex
+	turn      chan struct{}
 	addresses []netip.Addr
 	failure   *tool.Failure
 	until     time.Time
@@ -49,12 +50,16 @@ func (r *resolver) resolve(ctx context.Context, host string) ([]netip.Addr, *too
 		return []netip.Addr{addr.Unmap()}, nil
 	}
 	entry := r.entry(strings.ToLower(host))
-	entry.mu.Lock()
-	defer entry.mu.Unlock()
+	select {
+	case entry.turn <- struct{}{}:
+		defer func() { <-entry.turn }()
+	case <-ctx.Done():
+		return nil, unresolved(host, errGaveUp)
+	}
 	if now := r.now(); now.Before(entry.until) {
 		return entry.addresses, entry.failure
 	} else if !entry.mayLook(now) {
-		return nil, unresolved(host, fmt.Errorf("more than %d look-ups in a second", lookupsPerSecond))
+		return nil, tooManyLookups(host)
 	}
 	entry.addresses, entry.failure = r.ask(ctx, host)
 	if ctx.Err() == nil {
@@ -73,34 +78,39 @@ func (r *resolver) entry(host string) *resolved {
 		r.names = map[string]*resolved{}
 	}
 	if r.names[host] == nil {
-		r.names[host] = &resolved{}
+		r.names[host] = &resolved{turn: make(chan struct{}, 1)}
 	}
 	return r.names[host]
 }
 
+// mayLook counts a look-up, unless there were too many in the second before.
+// One that does not happen is not counted, so that asking too often delays
+// nobody for longer than a second.
 func (e *resolved) mayLook(now time.Time) bool {
-	recent := e.looked[:0]
-	for _, t := range e.looked {
-		if now.Sub(t) < time.Second {
-			recent = append(recent, t)
-		}
+	e.looked = slices.DeleteFunc(e.looked, func(t time.Time) bool { return now.Sub(t) >= time.Second })
+	if len(e.looked) >= lookupsPerSecond {
+		return false
 	}
-	e.looked = append(recent, now)
-	return len(recent) < lookupsPerSecond
+	e.looked = append(e.looked, now)
+	return true
 }
+
+var errGaveUp = errors.New("the call ended before the name server answered")
 
 // ask looks a name up under the resolver's own deadline.
 func (r *resolver) ask(ctx context.Context, host string) ([]netip.Addr, *tool.Failure) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	bounded, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	addresses, err := r.lookup.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer within %s", r.timeout)
-		}
-		return nil, unresolved(host, err)
+	addresses, err := r.lookup.LookupNetIP(bounded, "ip", host)
+	switch {
+	case err == nil:
+		return usable(addresses), nil
+	case ctx.Err() != nil:
+		err = errGaveUp
+	case bounded.Err() != nil:
+		err = fmt.Errorf("no answer within %s", r.timeout)
 	}
-	return usable(addresses), nil
+	return nil, unresolved(host, err)
 }
 
 // usable drops zones, unmaps IPv4 in IPv6, and leaves out repeats.
@@ -116,6 +126,14 @@ func usable(addresses []netip.Addr) []netip.Addr {
 		out = append(out, a)
 	}
 	return out
+}
+
+func tooManyLookups(host string) *tool.Failure {
+	return &tool.Failure{
+		Code:    tool.FailLookups,
+		Message: fmt.Sprintf("the name %s was looked up %d times in the last second", host, lookupsPerSecond),
+		Remedy:  "wait a second; with resolver.cache in sallyport.yml answers are kept",
+	}
 }
 
 func unresolved(host string, cause error) *tool.Failure {

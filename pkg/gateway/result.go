@@ -11,4 +11,7 @@ type Result struct {
 	IsError bool
 	// DecisionIDs of the decisions that the call led to, in host order.
 	DecisionIDs []string
+	// Running is set when the call started something that goes on after it, and
+	// is closed when that has ended. Until then the call's progress is told.
+	Running <-chan struct{}
 }

@@ -15,9 +15,20 @@ type usage struct {
 }
 
 type subjectUsage struct {
-	running int
-	onHost  map[string]int
+	running occupied // calls and tasks
+	tasks   occupied // of those, tasks
 	calls   minute
+}
+
+// occupied counts what runs, in all and by host.
+type occupied struct {
+	all    int
+	onHost map[string]int
+}
+
+func (o *occupied) add(alias string, n int) {
+	o.all += n
+	count(o.onHost, alias, n)
 }
 
 // begin counts a call and says what was going on without it. The returned
@@ -26,22 +37,59 @@ func (u *usage) begin(subject, alias string, now time.Time) (policy.Usage, func(
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := u.of(subject, now)
-	before := policy.Usage{
-		Running:         policy.UsageRunning{Subject: s.running, Host: s.onHost[alias]},
-		CallsLastMinute: policy.UsageCalls{Subject: s.calls.sum(now)},
-	}
-	s.running++
-	s.onHost[alias]++
+	before := s.usage(alias, now)
+	s.running.add(alias, 1)
 	s.calls.add(now)
-	return before, func() { u.end(s, alias) }
+	return before, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		s.running.add(alias, -1)
+	}
 }
 
-func (u *usage) end(s *subjectUsage, alias string) {
+// note counts a call that does not run anything itself, and says what is going
+// on beside tasks: those wait for each other.
+func (u *usage) note(subject, alias string, now time.Time) policy.Usage {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.running--
-	if s.onHost[alias]--; s.onHost[alias] == 0 {
-		delete(s.onHost, alias)
+	s := u.of(subject, now)
+	before := s.usage(alias, now)
+	before.Running.Subject -= s.tasks.all
+	before.Running.Host -= s.tasks.onHost[alias]
+	s.calls.add(now)
+	return before
+}
+
+// resume counts a task that begins to run.
+func (u *usage) resume(subject, alias string, now time.Time) (policy.Usage, func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := u.of(subject, now)
+	before := s.usage(alias, now)
+	s.running.add(alias, 1)
+	s.tasks.add(alias, 1)
+	return before, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		s.running.add(alias, -1)
+		s.tasks.add(alias, -1)
+	}
+}
+
+// running is how much of a subject runs on a host.
+func (u *usage) running(subject, alias string) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if s := u.subjects[subject]; s != nil {
+		return s.running.onHost[alias]
+	}
+	return 0
+}
+
+func (s *subjectUsage) usage(alias string, now time.Time) policy.Usage {
+	return policy.Usage{
+		Running:         policy.UsageRunning{Subject: s.running.all, Host: s.running.onHost[alias]},
+		CallsLastMinute: policy.UsageCalls{Subject: s.calls.sum(now)},
 	}
 }
 
@@ -54,13 +102,13 @@ func (u *usage) of(subject string, now time.Time) *subjectUsage {
 	}
 	if len(u.subjects) > manySubjects {
 		for id, s := range u.subjects {
-			if s.running == 0 && s.calls.sum(now) == 0 {
+			if s.running.all == 0 && s.calls.sum(now) == 0 {
 				delete(u.subjects, id)
 			}
 		}
 	}
 	if u.subjects[subject] == nil {
-		u.subjects[subject] = &subjectUsage{onHost: map[string]int{}}
+		u.subjects[subject] = &subjectUsage{running: occupied{onHost: map[string]int{}}, tasks: occupied{onHost: map[string]int{}}}
 	}
 	return u.subjects[subject]
 }

@@ -48,6 +48,7 @@ type File struct {
 	size    int64    // up to here the file is whole lines; unsettled if unknown
 	tail    Tail
 	buf     []byte
+	before  fs.FileInfo // the file that was open before this one, until this one is settled
 }
 
 // unsettled is the size of a file whose end has to be looked at.
@@ -152,6 +153,7 @@ func (j *File) open() error {
 		return err
 	}
 	if j.f != nil {
+		j.before, _ = j.f.Stat()
 		j.f.Close()
 	}
 	j.f, j.regular, j.size = f, st.Mode().IsRegular(), unsettled
@@ -236,7 +238,8 @@ func (j *File) checkPath() error {
 
 // settle makes sure that the file ends with a whole line and learns which one,
 // unless nobody has touched it since the last append. An emptied or new file
-// keeps the tail of the one before it.
+// keeps the tail of the one before it, which others may have filled and moved
+// away meanwhile.
 func (j *File) settle() error {
 	st, err := j.f.Stat()
 	if err != nil || st.Size() == j.size {
@@ -252,13 +255,36 @@ func (j *File) settle() error {
 			return err
 		}
 	}
-	if end > 0 {
-		if j.tail.Last, err = lineBefore(j.f, end); err != nil {
-			return err
-		}
+	if end == 0 {
+		j.catchUp()
+	} else if j.tail.Last, err = lineBefore(j.f, end); err != nil {
+		return err
 	}
+	j.before = nil
 	j.size = end
 	return nil
+}
+
+// catchUp learns the end of the file before an empty one, where that is not
+// the file that this journal had open: then it stands further back.
+func (j *File) catchUp() {
+	if j.before == nil {
+		return
+	}
+	for n := 1; ; n++ {
+		st, err := os.Stat(rotated(j.path, n))
+		switch {
+		case err != nil:
+			return // moved elsewhere, by who knows whom
+		case !os.SameFile(st, j.before):
+			continue
+		case n > 1:
+			if last := lastLineOf(rotated(j.path, 1)); last != nil {
+				j.tail.Last = last
+			}
+		}
+		return
+	}
 }
 
 // mend puts an unfinished last line right, which begins at from and ends at to

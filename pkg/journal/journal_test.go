@@ -406,3 +406,32 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 }
+
+// A journal whose file was moved away, and whose next one was filled and moved
+// away in turn by another process, goes on from the end of that one.
+func TestRotationMissed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	slow, quick := mustOpen(t, path, Options{}), mustOpen(t, path, Options{})
+	mustAppend(t, slow, "first")
+	for n, line := range []string{"second", "third", "fourth"} {
+		mustAppend(t, quick, line)
+		for ; n >= 0; n-- { // the older ones first
+			from := path
+			if n > 0 {
+				from = rotated(path, n)
+			}
+			if err := os.Rename(from, rotated(path, n+1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	err := slow.Extend(func(tail Tail) ([]byte, error) {
+		if string(tail.Last) != "fourth" {
+			t.Errorf("goes on from %q", tail.Last)
+		}
+		return []byte("last"), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -34,6 +34,7 @@ type site struct {
 	mu       sync.Mutex
 	calls    []visit
 	missed   []string      // subject and name of calls to tools that there are not
+	sessions []string      // what it was told of sessions
 	changed  chan struct{} // closed and replaced when calls changes
 	broken   error         // what Ready answers
 	lost     bool          // Tools panics
@@ -47,6 +48,20 @@ type visit struct {
 	args   string
 	done   bool
 	cause  error // of the end of its context, if that ended first
+}
+
+func (g *site) SessionOpened(_ context.Context, caller tool.Caller) { g.told("opened", caller, "") }
+
+func (g *site) SessionClosed(_ context.Context, caller tool.Caller, why tool.Stop) {
+	g.told("closed", caller, why)
+}
+
+func (g *site) SessionRefused(_ context.Context, caller tool.Caller) { g.told("refused", caller, "") }
+
+func (g *site) told(what string, caller tool.Caller, why tool.Stop) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sessions = append(g.sessions, strings.TrimSpace(what+" "+caller.Subject+" "+string(why)))
 }
 
 func (g *site) NoTool(_ context.Context, caller tool.Caller, name string) {
@@ -82,7 +97,7 @@ func define[A any](name string, effect tool.Effect, doc string) *tool.Tool {
 	})
 }
 
-// hidden is a tool that only the group ops can use.
+// hidden is a tool that only the group ops sees.
 const hidden = "ssh_reload_config"
 
 var tools = []*tool.Tool{
@@ -101,6 +116,59 @@ func (g *site) Tools(_ context.Context, caller tool.Caller) []*tool.Tool {
 		return tools
 	}
 	return slices.DeleteFunc(slices.Clone(tools), func(t *tool.Tool) bool { return t.Name == hidden })
+}
+
+func (g *site) Tool(name string) *tool.Tool {
+	if g.lost {
+		panic("a secret that must not reach the client")
+	}
+	return quick{}.Tool(name)
+}
+
+// resources are a list, a template, bytes and one that only the group ops sees.
+var resources = []*tool.Resource{
+	{URI: "ssh://hosts", Title: "Hosts", Doc: "All hosts.", MIME: "application/json", Tool: define[noArgs]("read_hosts", tool.Observe, "Read.")},
+	{URI: "ssh://host/{alias}", Title: "Host", Doc: "One host.", MIME: "application/json", Tool: define[noArgs]("read_host", tool.Observe, "Read.")},
+	{URI: "ssh://key", Title: "Key", Doc: "Bytes.", MIME: "application/octet-stream", Tool: define[noArgs]("read_key", tool.Observe, "Read.")},
+	{URI: "ssh://ops", Title: "Ops", Doc: "For ops.", MIME: "text/plain", Tool: define[noArgs]("read_ops", tool.Observe, "Read.")},
+}
+
+func (g *site) Resources(_ context.Context, caller tool.Caller) []*tool.Resource {
+	if slices.Contains(caller.Groups, "ops") {
+		return resources
+	}
+	return resources[:3]
+}
+
+// Read finds what is in resources; of all hosts there is only web1, and whatever
+// is locked is refused.
+func (g *site) Read(ctx context.Context, caller tool.Caller, uri string) gateway.Reading {
+	at := g.enter(visit{caller: caller, tool: "read", args: uri})
+	defer func() { g.leave(at, context.Cause(ctx)) }()
+	read := func(i int, contents any) gateway.Reading {
+		return gateway.Reading{Resource: resources[i], Contents: contents, DecisionIDs: []string{"01JTESTDECISION"}}
+	}
+	switch uri {
+	case "ssh://hosts":
+		return read(0, map[string]any{"count": 1})
+	case "ssh://host/web1":
+		return read(1, map[string]any{"alias": "web1"})
+	case "ssh://host/locked":
+		return gateway.Reading{Resource: resources[1], Text: "Denied by policy.", DecisionIDs: []string{"01JTESTDECISION"}}
+	case "ssh://host/panic":
+		panic("a secret that must not reach the client")
+	case "ssh://key":
+		return read(2, []byte{0, 255})
+	}
+	return gateway.Reading{Missing: true, Text: "there is no resource " + uri}
+}
+
+func (g *site) Prompts() []gateway.Prompt {
+	return []gateway.Prompt{{Name: "ssh_usage", Title: "Usage", Doc: "How to use it."}}
+}
+
+func (g *site) Prompt(_ context.Context, caller tool.Caller, name string) (string, bool) {
+	return "Hello " + caller.Subject + ", this is " + name, true
 }
 
 func (g *site) Ready(context.Context) error {
@@ -249,6 +317,29 @@ func (quick) Call(context.Context, tool.Caller, string, json.RawMessage, func(to
 
 func (quick) Tools(context.Context, tool.Caller) []*tool.Tool { return tools }
 
+func (quick) Tool(name string) *tool.Tool {
+	for _, t := range tools {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (quick) Resources(context.Context, tool.Caller) []*tool.Resource { return nil }
+
+func (quick) Read(context.Context, tool.Caller, string) gateway.Reading { return gateway.Reading{} }
+
+func (quick) Prompts() []gateway.Prompt { return nil }
+
+func (quick) Prompt(context.Context, tool.Caller, string) (string, bool) { return "", false }
+
 func (quick) NoTool(context.Context, tool.Caller, string) {}
+
+func (quick) SessionOpened(context.Context, tool.Caller) {}
+
+func (quick) SessionClosed(context.Context, tool.Caller, tool.Stop) {}
+
+func (quick) SessionRefused(context.Context, tool.Caller) {}
 
 func (quick) Ready(context.Context) error { return nil }

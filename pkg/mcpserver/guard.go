@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/mark3labs/mcp-go/mcp"
 
@@ -29,13 +30,13 @@ type Token struct {
 // guard answers the questions that come before MCP: is this request meant for
 // us, does a web page send it, and who is calling.
 type guard struct {
-	hosts   []string // lower case, with or without a port; none: any that is not loopback
-	origins []string // scheme://host[:port], lower case
-	tokens  []Token  // none: everyone is the local subject
+	hosts   []string                // lower case, with or without a port; none: any that is not loopback
+	origins []string                // scheme://host[:port], lower case
+	tokens  atomic.Pointer[[]Token] // none: everyone is the local subject
 }
 
 func newGuard(o HTTPOptions) (*guard, error) {
-	g := &guard{tokens: o.Tokens}
+	g := &guard{}
 	for _, h := range o.AllowedHosts {
 		g.hosts = append(g.hosts, strings.ToLower(h))
 	}
@@ -46,17 +47,22 @@ func newGuard(o HTTPOptions) (*guard, error) {
 		}
 		g.origins = append(g.origins, strings.ToLower(u.Scheme+"://"+u.Host))
 	}
+	return g, g.setTokens(o.Tokens)
+}
+
+func (g *guard) setTokens(tokens []Token) error {
 	owners := map[[sha256.Size]byte]string{}
-	for _, t := range o.Tokens {
+	for _, t := range tokens {
 		if t.ID == "" {
-			return nil, errors.New("a token has no id")
+			return errors.New("a token has no id")
 		}
 		if other, twice := owners[t.SHA256]; twice {
-			return nil, fmt.Errorf("tokens %q and %q are the same", other, t.ID)
+			return fmt.Errorf("tokens %q and %q are the same", other, t.ID)
 		}
 		owners[t.SHA256] = t.ID
 	}
-	return g, nil
+	g.tokens.Store(&tokens)
+	return nil
 }
 
 // host refuses requests for somebody else, among them those of a web page whose
@@ -108,7 +114,8 @@ func arrivedOnLoopback(r *http.Request) bool {
 
 // caller is who calls, and false with what is wrong with the credentials.
 func (g *guard) caller(r *http.Request) (tool.Caller, string, bool) {
-	if len(g.tokens) == 0 {
+	tokens := *g.tokens.Load()
+	if len(tokens) == 0 {
 		return tool.Caller{Subject: "local", Auth: "local", Transport: "http"}, "", true
 	}
 	values := r.Header.Values("Authorization")
@@ -119,7 +126,7 @@ func (g *guard) caller(r *http.Request) (tool.Caller, string, bool) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return tool.Caller{}, "", false
 	}
-	t, ok := g.find(strings.TrimSpace(token))
+	t, ok := find(tokens, strings.TrimSpace(token))
 	if !ok {
 		return tool.Caller{}, "invalid_token", false
 	}
@@ -128,16 +135,16 @@ func (g *guard) caller(r *http.Request) (tool.Caller, string, bool) {
 
 // find compares with every token, and in constant time, so that the time it
 // takes says nothing about any.
-func (g *guard) find(token string) (Token, bool) {
+func find(tokens []Token, token string) (Token, bool) {
 	sum := sha256.Sum256([]byte(token))
 	at := -1
-	for i := range g.tokens {
-		at = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], g.tokens[i].SHA256[:]), i, at)
+	for i := range tokens {
+		at = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], tokens[i].SHA256[:]), i, at)
 	}
 	if at < 0 {
 		return Token{}, false
 	}
-	return g.tokens[at], true
+	return tokens[at], true
 }
 
 type callerKey struct{}
@@ -150,11 +157,13 @@ func callerFrom(ctx context.Context) tool.Caller {
 func (e *endpoint) forUs(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !e.guard.host(r) {
-			e.turnAway(w, r, http.StatusMisdirectedRequest, fmt.Sprintf("this server does not answer for %q", clip(r.Host)))
+			e.turnAway(w, r, http.StatusMisdirectedRequest, fmt.Sprintf(
+				"this server does not answer for %q: use the address that it listens at, or have http.allowed_hosts list the name", clip(r.Host)))
 			return
 		}
 		if !e.guard.origin(r) {
-			e.turnAway(w, r, http.StatusForbidden, "web pages from this origin may not call this server")
+			e.turnAway(w, r, http.StatusForbidden, fmt.Sprintf(
+				"web pages from %q may not call this server: have http.allowed_origins list the origin if they should", clip(r.Header.Get("Origin"))))
 			return
 		}
 		if r.Header.Get("Origin") != "" && share(w, r) {
@@ -193,7 +202,7 @@ func (e *endpoint) authenticated(next http.Handler) http.Handler {
 				challenge += fmt.Sprintf(", error=%q", problem)
 			}
 			w.Header().Set("WWW-Authenticate", challenge)
-			e.turnAway(w, r, http.StatusUnauthorized, "a valid bearer token is required")
+			e.turnAway(w, r, http.StatusUnauthorized, "a valid bearer token is required: send Authorization: Bearer TOKEN with one that sallyport.yml lists under tokens")
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))

@@ -79,8 +79,31 @@ func (s *Server) newEndpoint(o HTTPOptions) (*endpoint, error) {
 		server.WithDisableLocalhostProtection(true), // guard.host does it
 		server.WithStreamableHTTPLogger(s.log),
 	)
-	e.sessions.forget = e.forget
+	e.sessions.ended = func(s *session, why tool.Stop) {
+		e.forget(s.id)
+		e.server.gateway.SessionClosed(s.ctx, s.caller(), why)
+	}
+	s.endpoint.Store(e)
 	return e, nil
+}
+
+// SetTokens has the HTTP transport, if it serves, take these tokens and no
+// others from now on. Sessions of a subject that is left without one end with
+// their next request. The error says why it goes on with those that it has.
+func (s *Server) SetTokens(tokens []Token) error {
+	e := s.endpoint.Load()
+	if e == nil {
+		return nil
+	}
+	o := e.options
+	o.Tokens = tokens
+	if err := safeToListen(o); err != nil {
+		return err
+	}
+	if len(tokens) == 0 && len(*e.guard.tokens.Load()) > 0 {
+		return errors.New("no tokens are left, which would let everyone in: keep one, or restart")
+	}
+	return e.guard.setTokens(tokens)
 }
 
 // safeToListen refuses to be reachable from elsewhere without authentication.
@@ -110,8 +133,10 @@ func (s *Server) Handler(o HTTPOptions) (http.Handler, error) {
 
 func (e *endpoint) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", e.ready)
+	// Probes come by whatever address they know, so any host will do; web pages
+	// have no business here.
+	mux.HandleFunc("GET /healthz", noPages(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }))
+	mux.HandleFunc("GET /readyz", noPages(e.ready))
 	layers := e.layers()
 	handler := http.Handler(e.mcp)
 	for i := len(layers) - 1; i >= 0; i-- {
@@ -119,6 +144,16 @@ func (e *endpoint) handler() http.Handler {
 	}
 	mux.Handle("/mcp", handler)
 	return mux
+}
+
+func noPages(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Origin") != "" {
+			http.Error(w, "not for web pages", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
 }
 
 // ready tells whoever balances load; the reasons are for the log.

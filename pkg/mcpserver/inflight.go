@@ -18,6 +18,9 @@ type request struct {
 	ctx    context.Context
 	stop   context.CancelCauseFunc
 	out    outlet
+	// later takes what belongs to the request after its answer; nil when there
+	// is no way to the client then.
+	later outlet
 	// tool is the one that this caller may call with this request; nil until
 	// it was looked up.
 	tool *tool.Tool
@@ -28,7 +31,7 @@ type request struct {
 // outlet is the way back to the client while a request is being worked on.
 type outlet interface {
 	// notify sends a notification that belongs to the request.
-	notify(notification []byte) error
+	notify(method string, params map[string]any) error
 	// keepAlive shows whatever sits in between that the request is not dead.
 	keepAlive() error
 }

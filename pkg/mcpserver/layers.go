@@ -204,13 +204,21 @@ func (e *endpoint) inSession(next http.Handler) http.Handler {
 func (e *endpoint) sessionOf(r *http.Request, m *message) (s *session, status int, why string) {
 	subject := callerFrom(r.Context()).Subject
 	if m != nil && m.isRequest() && m.method == string(mcp.MethodInitialize) {
-		return e.sessions.open(subject), http.StatusTooManyRequests, "this subject has too many sessions in use: end some"
+		if s = e.sessions.open(subject); s != nil {
+			e.server.gateway.SessionOpened(r.Context(), s.caller())
+		}
+		return s, http.StatusTooManyRequests, "this subject has too many sessions in use: end some"
 	}
 	id := r.Header.Get(mcp.HeaderSessionID)
 	if id == "" {
 		return nil, http.StatusBadRequest, "header " + mcp.HeaderSessionID + " is missing: initialize first"
 	}
-	return e.sessions.use(subject, id), http.StatusNotFound, "no such session: initialize again"
+	if s = e.sessions.use(subject, id); s == nil {
+		caller := callerFrom(r.Context())
+		caller.Session = id
+		e.server.gateway.SessionRefused(r.Context(), caller)
+	}
+	return s, http.StatusNotFound, "no such session: initialize again"
 }
 
 // listen serves a GET stream for as long as its session lasts.
@@ -314,6 +322,9 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 	}
 	defer e.inflight.end(scope, call)
 	out.request = call
+	if s != nil {
+		call.later = sessionStream{e.server.mcp, s}
+	}
 	defer context.AfterFunc(r.Context(), func() { call.stop(tool.StopDisconnect) })()
 	if s != nil {
 		defer context.AfterFunc(s.ctx, func() { call.stop(context.Cause(s.ctx)) })()
@@ -322,6 +333,22 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 	e.inflight.end(scope, call) // before the response, after which the client may use the id again
 	out.finish()
 }
+
+// sessionStream is the GET stream of a session, if its client has opened one.
+type sessionStream struct {
+	mcp     *server.MCPServer
+	session *session
+}
+
+func (s sessionStream) notify(method string, params map[string]any) error {
+	if err := context.Cause(s.session.ctx); err != nil {
+		return err
+	}
+	_ = s.mcp.SendNotificationToSpecificClient(s.session.id, method, params) // no stream, no need
+	return nil
+}
+
+func (s sessionStream) keepAlive() error { return context.Cause(s.session.ctx) }
 
 // handle has mcp-go handle a request.
 func (e *endpoint) handle(next http.Handler, out *response, r *http.Request) {

@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -80,8 +81,9 @@ type reply struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
 	Error  *struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
+		Code    int            `json:"code"`
+		Message string         `json:"message"`
+		Data    map[string]any `json:"data"`
 	} `json:"error"`
 	Result struct {
 		IsError           bool            `json:"isError"`
@@ -89,13 +91,38 @@ type reply struct {
 		Content           []struct {
 			Text string `json:"text"`
 		} `json:"content"`
-		Tools []json.RawMessage `json:"tools"`
-		Meta  map[string]any    `json:"_meta"`
+		Tools             []json.RawMessage `json:"tools"`
+		Resources         []listedResource  `json:"resources"`
+		ResourceTemplates []listedResource  `json:"resourceTemplates"`
+		Contents          []struct {
+			URI      string         `json:"uri"`
+			MIMEType string         `json:"mimeType"`
+			Text     string         `json:"text"`
+			Blob     string         `json:"blob"`
+			Meta     map[string]any `json:"_meta"`
+		} `json:"contents"`
+		Prompts []struct {
+			Name, Title, Description string
+		} `json:"prompts"`
+		Messages []struct {
+			Role    string
+			Content struct{ Type, Text string }
+		} `json:"messages"`
+		Meta map[string]any `json:"_meta"`
 	} `json:"result"`
 	Params json.RawMessage `json:"params"`
 
 	before []reply // notifications that came before the response
 	status int     // HTTP
+}
+
+type listedResource struct {
+	URI         string `json:"uri"`
+	URITemplate string `json:"uriTemplate"`
+	Name        string `json:"name"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	MIMEType    string `json:"mimeType"`
 }
 
 func (r reply) text() string {
@@ -314,12 +341,12 @@ func (c *httpLink) post(t *testing.T, raw []byte) *http.Request {
 	}
 	var m struct {
 		Method string
-		Params struct{ Name string }
+		Params struct{ Name, URI string }
 	}
 	_ = json.Unmarshal(raw, &m) // what is not JSON is sent too
 	r.Header.Set(mcp.HeaderMethod, m.Method)
-	if m.Params.Name != "" {
-		r.Header.Set(mcp.HeaderName, m.Params.Name)
+	if name := cmp.Or(m.Params.Name, m.Params.URI); name != "" {
+		r.Header.Set(mcp.HeaderName, name)
 	}
 	return r
 }

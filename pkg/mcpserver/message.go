@@ -26,6 +26,7 @@ type message struct {
 
 	tool string          // tools/call: the tool
 	args json.RawMessage // tools/call: the arguments, as sent
+	uri  string          // resources/read: the resource
 	// protocol is the version in the message itself, which only clients of
 	// 2026-07-28 and later write there.
 	protocol string
@@ -38,6 +39,7 @@ type refusal struct {
 	id      json.RawMessage // nil when it could not be read
 	code    int
 	message string
+	data    map[string]any // facts for programs; nil for none
 }
 
 // codeBusy and codeShutdown are of the range that JSON-RPC leaves to servers.
@@ -52,10 +54,11 @@ func (r *refusal) encode() []byte {
 	if id == nil {
 		id = json.RawMessage("null")
 	}
-	b, err := json.Marshal(map[string]any{
-		"jsonrpc": mcp.JSONRPC_VERSION, "id": id,
-		"error": mcp.JSONRPCErrorDetails{Code: r.code, Message: r.message},
-	})
+	details := mcp.JSONRPCErrorDetails{Code: r.code, Message: r.message}
+	if r.data != nil {
+		details.Data = r.data
+	}
+	b, err := json.Marshal(map[string]any{"jsonrpc": mcp.JSONRPC_VERSION, "id": id, "error": details})
 	if err != nil {
 		panic("mcpserver: a refusal that cannot be marshalled: " + err.Error())
 	}
@@ -122,11 +125,26 @@ func (m *message) readParams(raw json.RawMessage) error {
 			return errors.New("params.name is not the name of a tool")
 		}
 		m.args = params.get("arguments")
+		m.raw = without(m.raw, m.args)
+	case mcp.MethodResourcesRead:
+		m.uri = readString(params.get("uri"))
 	case mcp.MethodNotificationCancelled:
 		// A request id that no request can have cancels nothing.
 		m.cancels, _ = readID(params.get("requestId"))
 	}
 	return m.readMeta(params.get("_meta"))
+}
+
+// without is a message with an empty object in the place of a piece of it: what
+// mcp-go is given in the place of arguments. They are not its business, and it
+// would refuse, in its own words and off the record, a number that no float
+// holds.
+func without(raw []byte, piece json.RawMessage) []byte {
+	if piece == nil {
+		return raw
+	}
+	at := cap(raw) - cap(piece) // both end where their array does
+	return slices.Concat(raw[:at], []byte("{}"), raw[at+len(piece):])
 }
 
 func (m *message) readMeta(raw json.RawMessage) error {

@@ -1,6 +1,8 @@
 package mcpserver
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -13,25 +15,32 @@ import (
 // report passes the progress of a call on to a client that asked for it, and
 // shows every [Server.heartbeat] that the call is not dead: proxies and clients
 // give up on silence. The function that it returns first never blocks, and is
-// nil when nobody asked; done waits until everything is with the client. A
-// notification is written by us, on the response that it belongs to and before
-// the result, because mcp-go loses those that are emitted shortly before the
-// handler returns.
-func (s *Server) report(r *request) (progress func(tool.Progress), done func()) {
+// nil when nobody asked; done waits until everything is with the client. What
+// the call started and left running goes on being reported, where there is a way
+// to the client; done is told of it. A notification is written by us, on the
+// response that it belongs to and before the result, because mcp-go loses those
+// that are emitted shortly before the handler returns.
+func (s *Server) report(r *request) (progress func(tool.Progress), done func(running <-chan struct{})) {
 	p := &reporter{
-		request: r, begun: s.now(), now: s.now, every: s.heartbeat,
+		request: r, ctx: r.ctx, out: r.out, begun: s.now(), now: s.now, every: s.heartbeat,
 		updates: make(chan tool.Progress, 64), quit: make(chan struct{}), gone: make(chan struct{}),
 	}
 	go p.run()
-	done = func() { close(p.quit); <-p.gone }
 	if r.msg.progress == nil {
-		return nil, done
+		return nil, func(<-chan struct{}) { p.stop() }
 	}
-	return p.update, done
+	return p.update, func(running <-chan struct{}) {
+		p.stop()
+		if running != nil && r.later != nil {
+			go p.goOn(r.later, running)
+		}
+	}
 }
 
 type reporter struct {
 	request *request
+	ctx     context.Context // for as long as anybody waits
+	out     outlet
 	begun   time.Time
 	now     func() time.Time
 	every   time.Duration
@@ -50,6 +59,20 @@ func (p *reporter) update(u tool.Progress) {
 	case p.updates <- u:
 	default:
 	}
+}
+
+func (p *reporter) stop() {
+	close(p.quit)
+	<-p.gone
+}
+
+// goOn reports after the answer, until what is running has ended.
+func (p *reporter) goOn(later outlet, running <-chan struct{}) {
+	p.ctx, p.out = context.WithoutCancel(p.ctx), later
+	p.quit, p.gone = make(chan struct{}), make(chan struct{})
+	go p.run()
+	<-running
+	p.stop()
 }
 
 func (p *reporter) run() {
@@ -83,44 +106,48 @@ func (p *reporter) drain() {
 
 // send says nothing more of a call that was stopped: nobody waits for it.
 func (p *reporter) send() {
-	if p.broken || p.request.ctx.Err() != nil {
+	if p.broken || p.ctx.Err() != nil {
 		return
 	}
 	var err error
 	if p.request.msg.progress == nil {
-		err = p.request.out.keepAlive()
+		err = p.out.keepAlive()
 	} else {
-		err = p.request.out.notify(p.notification())
+		err = p.out.notify(string(mcp.MethodNotificationProgress), p.params())
 	}
 	p.broken = err != nil
 }
 
-// notification counts progress in milliseconds since the call began: the one
-// measure that every call has and that always grows.
-func (p *reporter) notification() []byte {
+// params counts progress in milliseconds since the call began: the one measure
+// that every call has and that always grows.
+func (p *reporter) params() map[string]any {
 	p.sent = max(p.sent+1, p.now().Sub(p.begun).Milliseconds())
-	b, err := json.Marshal(map[string]any{
-		"jsonrpc": mcp.JSONRPC_VERSION,
-		"method":  mcp.MethodNotificationProgress,
-		"params": map[string]any{
-			"progressToken": p.request.msg.progress,
-			"progress":      p.sent,
-			"message":       describeProgress(p.latest),
-		},
-	})
+	return map[string]any{
+		"progressToken": p.request.msg.progress,
+		"progress":      p.sent,
+		"message":       describeProgress(p.latest),
+	}
+}
+
+func encodeNotification(method string, params map[string]any) []byte {
+	b, err := json.Marshal(map[string]any{"jsonrpc": mcp.JSONRPC_VERSION, "method": method, "params": params})
 	if err != nil {
-		panic("mcpserver: a progress notification that cannot be marshalled: " + err.Error())
+		panic("mcpserver: a notification that cannot be marshalled: " + err.Error())
 	}
 	return b
 }
 
+// describeProgress begins with the id by which the call can be cancelled.
 func describeProgress(p tool.Progress) string {
-	phase := p.Phase
-	if phase == "" {
-		phase = "waiting"
+	text := cmp.Or(p.Phase, "waiting")
+	if p.Alias != "" {
+		text = p.Alias + ": " + text
 	}
-	if p.Bytes == 0 {
-		return phase
+	if p.Task != "" {
+		text = "task " + p.Task + ": " + text
 	}
-	return fmt.Sprintf("%s, %d bytes of output so far", phase, p.Bytes)
+	if p.Bytes > 0 {
+		text += fmt.Sprintf(", %d bytes of output so far", p.Bytes)
+	}
+	return text
 }

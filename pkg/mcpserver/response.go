@@ -63,8 +63,8 @@ func (w *response) Flush() {
 
 func (w *response) Unwrap() http.ResponseWriter { return w.to }
 
-func (w *response) notify(notification []byte) error {
-	return w.emit(func() error { return w.event(notification) })
+func (w *response) notify(method string, params map[string]any) error {
+	return w.emit(func() error { return w.event(encodeNotification(method, params)) })
 }
 
 // keepAlive sends a comment, which clients skip.

@@ -11,9 +11,10 @@
 // that the client sent, and a message with two readings (a duplicate key, a key
 // in other letters) never arrives. The subject is the one that the transport
 // verified; what a client says of itself, its session included, is only ever a
-// fact beside it. A tool that is not in the caller's list cannot be called. And
-// when the context of a call ends, its cause is the [tool.Stop] that says why:
-// cancelled by the client, disconnected, shut down.
+// fact beside it. The lists that a caller gets, of tools, resources and prompts,
+// are the gateway's for this caller. And when the context of a call ends, its
+// cause is the [tool.Stop] that says why: cancelled by the client, disconnected,
+// shut down.
 //
 // mcp-go is the protocol engine below. Where it was measured to be too trusting
 // for a gateway, this package stands in front of it: it reads every message
@@ -27,6 +28,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mark3labs/mcp-go/server"
@@ -41,9 +43,26 @@ type Gateway interface {
 	// Tools lists, by name, the tools that a caller could ever use.
 	Tools(ctx context.Context, caller tool.Caller) []*tool.Tool
 	Call(ctx context.Context, caller tool.Caller, name string, args json.RawMessage, progress func(tool.Progress)) gateway.Result
-	// NoTool is told of a call to a tool that the caller does not have, so that
+	// Resources lists the resources that a caller could ever read.
+	Resources(ctx context.Context, caller tool.Caller) []*tool.Resource
+	// Read reads one, which is a call like any other.
+	Read(ctx context.Context, caller tool.Caller, uri string) gateway.Reading
+	// Prompts lists the guides that there are, and Prompt is one as written for
+	// a caller.
+	Prompts() []gateway.Prompt
+	Prompt(ctx context.Context, caller tool.Caller, name string) (text string, ok bool)
+	// Tool is the tool of a name; nil when none is switched on. Whether a caller
+	// may use it is for the decision on its call.
+	Tool(name string) *tool.Tool
+	// NoTool is told of a call to a tool that there is not, so that
 	// it is on record.
 	NoTool(ctx context.Context, caller tool.Caller, name string)
+	// SessionOpened, SessionClosed and SessionRefused are told of the sessions of
+	// the old era, so that they are on record: their begin, their end, and a
+	// session named that the subject does not have.
+	SessionOpened(ctx context.Context, caller tool.Caller)
+	SessionClosed(ctx context.Context, caller tool.Caller, why tool.Stop)
+	SessionRefused(ctx context.Context, caller tool.Caller)
 	// Ready says why calls would be refused whatever they ask for; nil when
 	// they would not.
 	Ready(ctx context.Context) error
@@ -69,6 +88,8 @@ type Server struct {
 	pace      time.Duration // for a client to send a request, or to take a piece of an answer
 	grace     time.Duration // for calls in flight when stdin ends: enough for a plan, and short against the 2 s in which a stop must be through
 	patience  time.Duration // for the gateway to return from calls that were stopped
+
+	endpoint atomic.Pointer[endpoint] // over HTTP
 
 	mu         sync.Mutex
 	registered map[string]*tool.Tool // with mcp-go

@@ -117,7 +117,6 @@ func TestUnknownTool(t *testing.T) {
 			"run":                     `did you mean ssh_run?`,
 			"SSH_RUN":                 `did you mean ssh_run?`,
 			"write_poetry":            `tools/list names those that there are`,
-			hidden:                    `there is no tool "` + hidden + `"`,
 			strings.Repeat("x", 4000): "...",
 		} {
 			r := l.ask(t, l.era().rawCall(1, name, `{}`))
@@ -130,13 +129,14 @@ func TestUnknownTool(t *testing.T) {
 		if len(g.calls) > 0 {
 			t.Errorf("reached the gateway: %+v", g.calls)
 		}
-		if len(g.missed) != 6 || strings.HasPrefix(g.missed[0], " ") {
+		if len(g.missed) != 5 || strings.HasPrefix(g.missed[0], " ") {
 			t.Errorf("the gateway was told of %q", g.missed)
 		}
 	})
 }
 
-// A tool that another caller was shown must not become callable for all.
+// A tool that another caller was shown does not come into everybody's list. A
+// call of it reaches the gateway, which refuses it with its reasons.
 func TestHiddenToolStaysHidden(t *testing.T) {
 	g := newSite()
 	w := serveHTTP(t, newServer(t, g), HTTPOptions{Tokens: twoTokens})
@@ -144,8 +144,8 @@ func TestHiddenToolStaysHidden(t *testing.T) {
 	if r := ops.ask(t, modern.rawCall(1, hidden, `{}`)); r.Error != nil || r.Result.IsError {
 		t.Fatalf("the caller who sees it: %v", r)
 	}
-	if r := other.ask(t, modern.rawCall(1, hidden, `{}`)); r.Error == nil || r.Error.Code != -32602 {
-		t.Errorf("the caller who does not: %v", r)
+	if r := other.ask(t, modern.rawCall(1, hidden, `{}`)); r.Error != nil || g.calls[1].caller.Subject != "dev" {
+		t.Errorf("the caller who does not: %v, as %+v", r, g.calls)
 	}
 	if r := other.ask(t, rawRequest(2, "tools/list", modern.params(nil))); strings.Contains(fmt.Sprintf("%s", r.Result.Tools), hidden) {
 		t.Error("listed for the caller who must not see it")

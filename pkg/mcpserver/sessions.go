@@ -24,6 +24,11 @@ type session struct {
 	element *list.Element
 }
 
+// caller is who opened the session, as a caller in it.
+func (s *session) caller() tool.Caller {
+	return tool.Caller{Subject: s.subject, Session: s.id, Transport: "http"}
+}
+
 // mostStreams bounds the GET streams of one session. Each costs tens of
 // kilobytes, and nothing is ever sent on them that a client must have.
 const mostStreams = 4
@@ -34,8 +39,8 @@ type sessions struct {
 	now  func() time.Time
 	ttl  time.Duration
 	most int
-	// forget tells mcp-go to let go of what it keeps for an id.
-	forget func(id string)
+	// ended is told of every session that has, and why.
+	ended func(s *session, why tool.Stop)
 
 	mu        sync.Mutex
 	byID      map[string]*session
@@ -44,7 +49,7 @@ type sessions struct {
 
 func newSessions(now func() time.Time, ttl time.Duration, most int) *sessions {
 	return &sessions{
-		now: now, ttl: ttl, most: most, forget: func(string) {},
+		now: now, ttl: ttl, most: most, ended: func(*session, tool.Stop) {},
 		byID: map[string]*session{}, bySubject: map[string]*list.List{},
 	}
 }
@@ -177,7 +182,7 @@ func (t *sessions) remove(s *session) *session {
 func (t *sessions) drop(dropped []*session, cause tool.Stop) {
 	for _, s := range dropped {
 		s.end(cause)
-		t.forget(s.id)
+		t.ended(s, cause)
 	}
 }
 

@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ func TestSessionsExpireWhenIdle(t *testing.T) {
 	now := time.Unix(0, 0)
 	var forgotten []string
 	table := newSessions(func() time.Time { return now }, time.Minute, 10)
-	table.forget = func(id string) { forgotten = append(forgotten, id) }
+	table.ended = func(s *session, _ tool.Stop) { forgotten = append(forgotten, s.id) }
 
 	idle, busy, fresh := table.open("a"), table.open("a"), table.open("b")
 	table.release(idle)
@@ -101,4 +102,43 @@ func TestInflightIsBounded(t *testing.T) {
 	if _, refused := f.begin(t.Context(), "", &message{id: []byte("1"), method: "x"}, tool.Caller{}, nil); refused == nil || refused.code != codeShutdown {
 		t.Errorf("after a shutdown: %+v", refused)
 	}
+}
+
+// What becomes of sessions is told to the gateway, for its records, and so is
+// the use of somebody else's.
+func TestSessionsAreTold(t *testing.T) {
+	g := newSite()
+	w := serveHTTP(t, newServer(t, g), HTTPOptions{Tokens: twoTokens})
+	mine := w.client(t, legacy, "dev-token")
+	stolen := &httpLink{web: w, speaks: legacy, token: "ops-token", session: mine.session}
+	for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
+		r := stolen.post(t, ping(1))
+		r.Method = method
+		if got := stolen.status(t, r); got != http.StatusNotFound {
+			t.Errorf("%s in somebody else's session: status %d", method, got)
+		}
+	}
+	end := mine.post(t, nil)
+	end.Method = http.MethodDelete
+	mine.status(t, end)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	want := []string{"opened dev", "refused ops", "refused ops", "refused ops", "closed dev disconnect"}
+	if !slices.Equal(g.sessions, want) {
+		t.Errorf("told %q", g.sessions)
+	}
+}
+
+// The arguments are the gateway's to refuse, numbers that no float holds among
+// them.
+func TestArgumentsThatMCPGoCannotRead(t *testing.T) {
+	over(t, func(t *testing.T, g *site, _ *Server, l link) {
+		const args = `{"alias": "web1", "command": "uptime", "n": [1e400, -1e999]}`
+		if r := l.ask(t, l.era().rawCall(1, "ssh_run", args)); r.Error != nil {
+			t.Errorf("answered by %v", r.Error)
+		}
+		if got := g.started(t, 1)[0].args; got != args {
+			t.Errorf("the gateway got %s", got)
+		}
+	})
 }

@@ -147,8 +147,9 @@ func (p *pipe) begin(ctx context.Context, m *message) {
 		p.write(refused.encode())
 		return
 	}
+	r.later = p
 	switch mcp.MCPMethod(m.method) {
-	case mcp.MethodToolsCall, mcp.MethodSubscriptionsListen:
+	case mcp.MethodToolsCall, mcp.MethodResourcesRead, mcp.MethodSubscriptionsListen:
 		p.working.Go(func() { p.serve(r) })
 	default: // quick, and the ones after it may depend on it
 		p.serve(r)
@@ -200,7 +201,9 @@ func fault(m *message) *refusal {
 	return &refusal{id: m.id, code: mcp.INTERNAL_ERROR, message: "internal fault; the operator finds the details in the log"}
 }
 
-func (p *pipe) notify(notification []byte) error { return p.write(notification) }
+func (p *pipe) notify(method string, params map[string]any) error {
+	return p.write(encodeNotification(method, params))
+}
 
 // keepAlive does nothing: nothing sits in between.
 func (p *pipe) keepAlive() error { return nil }

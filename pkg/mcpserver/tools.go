@@ -23,15 +23,23 @@ import (
 func (s *Server) newMCP(name, version string) *server.MCPServer {
 	hooks := &server.Hooks{}
 	hooks.AddBeforeCallTool(s.admit)
+	s.withResources(hooks)
 	options := []server.ServerOption{
 		server.WithToolCapabilities(false),
+		server.WithResourceCapabilities(false, false),
+		server.WithPromptCapabilities(false),
 		server.WithHooks(hooks),
 		server.WithToolFilter(s.visible),
 	}
+	options = append(options, s.fixtureOptions()...)
 	for _, m := range s.chain() {
 		options = append(options, server.WithToolHandlerMiddleware(m))
 	}
-	return server.NewMCPServer(name, version, options...)
+	m := server.NewMCPServer(name, version, options...)
+	m.AddResource(mcp.NewResource(anyResource, anyResource), s.read)
+	s.addPrompts(m)
+	s.addFixtures(m)
+	return m
 }
 
 // chain is what stands between the protocol and the gateway, the outermost
@@ -42,24 +50,21 @@ func (s *Server) chain() []server.ToolHandlerMiddleware {
 	}
 }
 
-// admit looks the called tool up among those that the caller could ever use.
-// It runs after mcp-go has checked the envelope and before it looks for the
-// tool itself; what is not admitted here is not found there.
+// admit looks the called tool up. It runs after mcp-go has checked the envelope
+// and before it looks for the tool itself; what is not admitted here is not
+// found there. A tool that is not in the caller's list is admitted: policy
+// refuses it, and says why.
 func (s *Server) admit(ctx context.Context, _ any, _ *mcp.CallToolRequest) {
 	r := requestFrom(ctx)
 	if r == nil {
 		return
 	}
-	caller := s.callerOf(ctx, r)
-	tools := s.gateway.Tools(r.ctx, caller)
-	for _, t := range tools {
-		if t.Name == r.msg.tool {
-			s.register(t)
-			r.tool = t
-			return
-		}
+	if r.tool = s.gateway.Tool(r.msg.tool); r.tool != nil {
+		s.register(r.tool)
+		return
 	}
-	r.refusal = noSuchTool(r, tools)
+	caller := s.callerOf(ctx, r)
+	r.refusal = noSuchTool(r, s.gateway.Tools(r.ctx, caller))
 	s.gateway.NoTool(r.ctx, caller, clip(r.msg.tool))
 }
 
@@ -137,8 +142,7 @@ func titleOf(name string) string {
 	return strings.Join(words, " ")
 }
 
-// noSuchTool names the tool and those that it was probably meant for. A hidden
-// tool is answered like one that does not exist.
+// noSuchTool names the tool and those that it was probably meant for.
 func noSuchTool(r *request, tools []*tool.Tool) *refusal {
 	text := fmt.Sprintf("there is no tool %q", clip(r.msg.tool))
 	if close := closest(r.msg.tool, tools); len(close) > 0 {
@@ -184,8 +188,9 @@ func (s *Server) callerOf(ctx context.Context, r *request) tool.Caller {
 }
 
 // clip keeps a client's own words from filling logs and answers.
-func clip(s string) string {
-	const most = 128
+func clip(s string) string { return clipTo(s, 128) }
+
+func clipTo(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
@@ -193,14 +198,18 @@ func clip(s string) string {
 }
 
 // call is every tool's handler: the gateway gets the arguments as they came.
-func (s *Server) call(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+func (s *Server) call(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 	r := requestFrom(ctx)
 	if r == nil || r.tool == nil {
 		return nil, fmt.Errorf("a call that was not admitted")
 	}
 	progress, done := s.report(r)
-	defer done()
-	result := s.gateway.Call(r.ctx, s.callerOf(ctx, r), r.tool.Name, r.msg.args, progress)
+	var result gateway.Result
+	defer func() { done(result.Running) }()
+	result = s.gateway.Call(r.ctx, s.callerOf(ctx, r), r.tool.Name, r.msg.args, progress)
+	if act := s.fixture(r); act != nil && !result.IsError {
+		return act(ctx, request)
+	}
 	return s.toResult(r, result), nil
 }
 

@@ -105,13 +105,13 @@ func BenchmarkRefuse(b *testing.B) {
 	}
 }
 
-func BenchmarkSetSite(b *testing.B) {
+func BenchmarkReload(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(fmt.Sprintf("hosts=%d", size.hosts), func(b *testing.B) {
 			e := newEngine(b, policy.Options{})
 			site := sizedSite(size.hosts, size.rules)
 			for b.Loop() {
-				if err := e.SetSite(b.Context(), site); err != nil {
+				if err := e.Reload(b.Context(), site); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -19,6 +19,10 @@ func canaries(hosts []string) map[string]Input {
 		"unresolved": canary(tool.Target{Alias: "sallyport-canary", Hostname: "canary.invalid", Port: 22, Source: "inventory"},
 			tool.RunLine("uptime")),
 	}
+	for _, alias := range append([]string{"sallyport-canary"}, hosts...) {
+		in["host "+alias] = canary(tool.Target{Alias: alias, Hostname: "canary.invalid", Port: 22, Source: "inventory"},
+			tool.AskGateway(tool.GatewayRead, tool.AskHost, alias))
+	}
 	for _, line := range []string{
 		"uptime",
 		"sudo -n systemctl status nginx 2>/dev/null | grep -c \"act\"ive; df -h",

@@ -3,8 +3,9 @@
 // decision log before anyone hears of it.
 //
 // [NewInput] is a pure function from facts to document. [New] loads the bundles
-// and gives an [Engine]; [Engine.Decide] judges. [Engine.SetSite] swaps the
-// operator's data, hosts and grants and networks, while decisions go on.
+// and gives an [Engine]; [Engine.Decide] judges. [Engine.Reload] swaps the
+// bundles and the operator's data, hosts and grants and networks, while
+// decisions go on.
 //
 // What it promises: Decide never fails and never hangs. No answer is a refusal,
 // and each way of not answering has a code of its own: not ready, undefined,
@@ -58,9 +59,12 @@ type Options struct {
 	Site    any
 	Timeout time.Duration // of one decision; default DefaultTimeout
 	Log     Log           // nil: decisions are not logged
-	Logger  *slog.Logger
-	Now     func() time.Time
-	Labels  map[string]string // in each record of the decision log
+	// FullRecords has records show the words of calls, where policy does not
+	// say "meta". Without it they show kinds, names of hosts and results only.
+	FullRecords bool
+	Logger      *slog.Logger
+	Now         func() time.Time
+	Labels      map[string]string // in each record of the decision log
 }
 
 // Engine makes decisions. It is safe for concurrent use.
@@ -71,9 +75,12 @@ type Engine struct {
 	values  cache.InterQueryValueCache
 	timeout time.Duration
 	log     Log
+	full    bool
 	logger  *slog.Logger
 	now     func() time.Time
 	labels  map[string]string
+	main    string   // bundle in place of the shipped one; empty for that one
+	custom  []string // bundles beside it
 
 	activating sync.Mutex // one activation at a time
 	closed     atomic.Bool
@@ -111,7 +118,10 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 }
 
 func newEngine(o Options) *Engine {
-	e := &Engine{timeout: o.Timeout, log: o.Log, logger: o.Logger, now: o.Now, values: valueCache()}
+	e := &Engine{
+		timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now,
+		values: valueCache(), main: o.Bundle, custom: o.Custom,
+	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
 	}
@@ -191,17 +201,26 @@ func (e *Engine) committed(txn storage.Transaction) {
 	if err != nil && !storage.IsNotFound(err) { // OPA's own start activates nothing
 		e.logger.Error("policy not usable; every call is refused", "err", err)
 	}
+	if r != nil {
+		r.hostFacts = hostFactsOf(e.manager.GetCompiler())
+	}
 	e.active.Store(r)
 }
 
-// SetSite makes other site data what decides. If it does not validate or does
-// not pass the gate, the error says why and the last good data stays.
-func (e *Engine) SetSite(ctx context.Context, site any) error {
+// Reload reads the bundles again and makes them, with other site data, what
+// decides, all at once. If anything of it does not validate or does not pass the
+// gate, the error says why and the last good policy and data stay.
+func (e *Engine) Reload(ctx context.Context, site any) error {
 	b, err := siteBundle(site)
 	if err != nil {
 		return err
 	}
-	return e.activate(ctx, map[string]*bundle.Bundle{siteBundleName: b})
+	bundles, err := loadBundles(e.main, e.custom)
+	if err != nil {
+		return err
+	}
+	bundles[siteBundleName] = b
+	return e.activate(ctx, bundles)
 }
 
 // Revisions names what decides: the revision of each active bundle.
@@ -245,7 +264,7 @@ func (e *Engine) Close(ctx context.Context) error {
 
 // Mark is what a decision's record says beside the decision itself.
 type Mark struct {
-	Mode   string // run, plan or visible
+	Mode   string // run or plan
 	Digest string // of the plan
 	Custom map[string]any
 }

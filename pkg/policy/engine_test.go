@@ -237,7 +237,7 @@ func TestRecord(t *testing.T) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 5, time.FixedZone("CET", 3600))
 	e := start(t, Options{
 		Site: granting("readonly", "web1"), Log: log, Now: func() time.Time { return now },
-		Labels: map[string]string{"site": "lab"},
+		Labels: map[string]string{"site": "lab"}, FullRecords: true,
 	})
 	in := on("web1", "grep -c '<x>' /var/log/syslog")
 	d := e.Decide(t.Context(), in, Mark{Mode: "plan", Digest: "d1", Custom: map[string]any{"session": "s1"}})
@@ -278,7 +278,7 @@ func TestRecord(t *testing.T) {
 // A logged input, read back, gives the same decision: nothing else matters.
 func TestReplay(t *testing.T) {
 	log := &memory{}
-	e := start(t, Options{Site: granting("diagnose", "web1"), Log: log})
+	e := start(t, Options{Site: granting("diagnose", "web1"), Log: log, FullRecords: true})
 	for _, line := range []string{"uptime", "ls /var/log/*.log | sort", "id", "$(x)", "cat <<E\nE", "sh -c uptime", "x=1 true > /tmp/x", ""} {
 		e.Decide(t.Context(), on("web1", line), Mark{})
 	}
@@ -332,7 +332,7 @@ drop if input.input.host.alias == "quiet"
 // Masks change the record and nothing else.
 func TestMask(t *testing.T) {
 	log := &memory{}
-	e := start(t, Options{Site: granting("readonly", "web1", "quiet"), Log: log, Custom: []string{logBundle(t, masking)}})
+	e := start(t, Options{Site: granting("readonly", "web1", "quiet"), Log: log, Custom: []string{logBundle(t, masking)}, FullRecords: true})
 	in := on("web1", "id")
 	d := e.Decide(t.Context(), in, Mark{})
 	if d.Allow || d.Reasons[0].Detail == "" {
@@ -452,18 +452,18 @@ func TestMaskPlaces(t *testing.T) {
 	}
 }
 
-func TestSetSite(t *testing.T) {
+func TestReload(t *testing.T) {
 	e := start(t, Options{})
 	if d := e.Decide(t.Context(), on("web1", "uptime"), Mark{}); d.Allow {
 		t.Error("an empty site allows a host")
 	}
-	if err := e.SetSite(t.Context(), granting("readonly", "web1")); err != nil {
+	if err := e.Reload(t.Context(), granting("readonly", "web1")); err != nil {
 		t.Fatal(err)
 	}
 	before := e.Revisions()
 	bad := granting("readonly", "web1")
 	bad.Hosts["web2"] = SiteHost{Class: "nosuch"}
-	if err := e.SetSite(t.Context(), bad); err == nil {
+	if err := e.Reload(t.Context(), bad); err == nil {
 		t.Error("a site with a dangling class is accepted")
 	}
 	if !maps.Equal(before, e.Revisions()) {
@@ -472,7 +472,7 @@ func TestSetSite(t *testing.T) {
 	if d := e.Decide(t.Context(), on("web1", "uptime"), Mark{}); !d.Allow {
 		t.Errorf("refused: %v", d.Reasons)
 	}
-	if err := e.SetSite(t.Context(), granting("readonly", "web1")); err != nil {
+	if err := e.Reload(t.Context(), granting("readonly", "web1")); err != nil {
 		t.Fatal(err)
 	}
 	if !maps.Equal(before, e.Revisions()) {
@@ -548,7 +548,7 @@ func TestConcurrentSites(t *testing.T) {
 		h := s.Hosts["web1"]
 		h.Limits.Seconds = seconds
 		s.Hosts["web1"] = h
-		if err := e.SetSite(t.Context(), s); err != nil {
+		if err := e.Reload(t.Context(), s); err != nil {
 			t.Error(err)
 		}
 		note(seconds)
@@ -614,6 +614,23 @@ func TestNewInput(t *testing.T) {
 	gateway := NewInput(Facts{Plan: tool.Plan{Steps: []tool.Step{tool.AskGateway(tool.GatewayRead, tool.AskPing, "")}}})
 	if gateway.Host.Source != "gateway" || gateway.Network.Address != "" {
 		t.Errorf("%+v", gateway)
+	}
+}
+
+// What a translator makes of an address is judged, too.
+func TestEmbeddedAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"64:ff9b::a9fe:a9fe": "169.254.169.254", "64:ff9b:1::a9fe:a9fe": "169.254.169.254", "2002:a9fe:a9fe::1": "169.254.169.254",
+		"2001:0:1:2:3:4:5601:5601": "169.254.169.254", "::169.254.169.254": "169.254.169.254",
+		"::1": "", "::": "", "2001:db8::1": "", "fe80::1": "", "10.0.0.1": "", "::ffff:10.0.0.1": "",
+	} {
+		got := newAddress(netip.MustParseAddr(text).Unmap()).Embedded
+		if want != "" {
+			want = bits(netip.MustParseAddr(want).AsSlice())
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
 	}
 }
 

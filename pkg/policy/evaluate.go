@@ -31,6 +31,8 @@ type revision struct {
 	drop    *rego.PreparedEvalQuery // nil: no bundle drops records
 	data    baseData
 	bundles map[string]string // name -> revision
+	// hostFacts are the fields of a host that custom packages look at.
+	hostFacts []string
 }
 
 func newRevision(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*revision, error) {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,35 @@ func newAddress(a netip.Addr) Address {
 	if a.Is4() {
 		family = 4
 	}
-	return Address{IP: addressText(a), Family: family, Scope: scope(a), Bits: bits(a.AsSlice())}
+	return Address{IP: addressText(a), Family: family, Scope: scope(a), Bits: bits(a.AsSlice()), Embedded: bits(embedded(a))}
+}
+
+// translated are the prefixes under which IPv6 addresses carry an IPv4 address,
+// where it begins, and what it is disguised with.
+var translated = []struct {
+	prefix netip.Prefix
+	at     int
+	mask   byte
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12, 0},   // NAT64, RFC 6052
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12, 0}, // local NAT64, RFC 8215, with a /96
+	{netip.MustParsePrefix("2002::/16"), 2, 0},       // 6to4, RFC 3056
+	{netip.MustParsePrefix("2001::/32"), 12, 0xff},   // Teredo, RFC 4380
+	{netip.MustParsePrefix("::/96"), 12, 0},          // compatible, RFC 4291
+}
+
+// embedded is the IPv4 address that an IPv6 address carries; nil for none.
+func embedded(a netip.Addr) []byte {
+	for _, t := range translated {
+		if a.Is6() && t.prefix.Contains(a) && !a.IsUnspecified() && !a.IsLoopback() {
+			v4 := slices.Clone(a.AsSlice()[t.at : t.at+4])
+			for i := range v4 {
+				v4[i] ^= t.mask
+			}
+			return v4
+		}
+	}
+	return nil
 }
 
 func addressText(a netip.Addr) string {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -150,6 +151,9 @@ func heard(c *ast.Compiler) error {
 			set, speaks := spoken[name]
 			switch {
 			case !speaks:
+				if meant := slip(name); meant != "" && len(path) == 3 {
+					return fmt.Errorf("%s:%d: %s is never asked: rename it, to %s if that was meant", file, r.Loc().Row, name, meant)
+				}
 			case len(path) != 3:
 				return fmt.Errorf("%s: %s in %s is never asked; only packages custom.<name> are", file, name, m.Package)
 			case set && r.Head.RuleKind() != ast.MultiValue:
@@ -158,6 +162,17 @@ func heard(c *ast.Compiler) error {
 		}
 	}
 	return nil
+}
+
+// slip is the name that another one looks like by mistake: one letter more, less
+// or other. A deny that nobody hears is worse than a name that is refused.
+func slip(name string) string {
+	for meant := range spoken {
+		if levenshtein.ComputeDistance(name, meant) == 1 {
+			return meant
+		}
+	}
+	return ""
 }
 
 // canaryTimeout is generous, because the first evaluation after a start is the
@@ -193,6 +208,11 @@ func answersOne(o *bundle.ActivateOpts, r *revision, in Input) error {
 	decided, err := readResult(term.Value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", entryPoint, err)
+	}
+	for _, reason := range decided.Reasons {
+		if reason.Code == "limit_malformed" {
+			return fmt.Errorf("%s: %s (%s)", reason.Title, reason.Detail, reason.Remedy)
+		}
 	}
 	rec.decide(decided)
 	return readsRecord(o.Ctx, r, v, &rec)

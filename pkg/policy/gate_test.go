@@ -104,6 +104,8 @@ func badBundles(t testing.TB) map[string]struct {
 		"the site's root":          {Options{Bundle: files(t, map[string]string{".manifest": `{"revision": "r", "roots": ["sallyport", "site"]}`, "sallyport/main.rego": refusing})}, "overlap"},
 		"custom: never asked":      {Options{Custom: []string{customBundle(t, "package custom.team.night\nimport rego.v1\ndeny contains 1")}}, "never asked"},
 		"custom: not a set":        {Options{Custom: []string{customBundle(t, "package custom.team\ndeny if input.host.alias == \"x\"")}}, "is to be a set"},
+		"custom: a misspelt name":  {Options{Custom: []string{customBundle(t, "package custom.team\ndenny contains 1")}}, "deny if that was meant"},
+		"custom: misspelt limits":  {Options{Custom: []string{customBundle(t, "package custom.team\nlimits := {\"secs\": 5}")}}, `custom.team says {"secs":5}`},
 		"custom: a misspelt path":  {Options{Custom: []string{customBundle(t, "package custom.team\ndeny contains 1 if input.host.alais")}}, "undefined ref"},
 		"custom: asks the network": {Options{Custom: []string{customBundle(t, "package custom.team\ndeny contains 1 if http.send({})")}}, "http.send"},
 		"custom: the shipped root": {Options{Custom: []string{mainBundle(t, refusing)}}, "not its to own"},

@@ -12,7 +12,7 @@ const InputVersion = 1
 
 // Input is the one document that a decision is made from. Everything that a
 // decision depends on is here or in the bundles, the time included, so a
-// logged decision can be made again.
+// decision can be made again from a full record of it.
 type Input struct {
 	Version int         `json:"version"`
 	Call    Call        `json:"call"`
@@ -80,6 +80,9 @@ type Address struct {
 	Family int    `json:"family"` // 4 or 6
 	Scope  string `json:"scope"`  // global, private, loopback, link_local, unspecified, multicast
 	Bits   string `json:"bits"`
+	// Embedded is the bits of the IPv4 address to which a translator takes an
+	// IPv6 address of NAT64, 6to4 or Teredo; empty for others.
+	Embedded string `json:"embedded"`
 }
 
 // InputLimits are the caller's wishes; zero is no wish.

@@ -56,7 +56,7 @@ func (r *record) decide(res *result) {
 	r.result = res
 	r.decision = tool.Decision{
 		ID: r.id, Allow: res.Allow, Reasons: res.Reasons, Limits: narrow(r.input.Limits.Requested, res.Limits),
-		Redact: res.Redact, Record: res.Record, Bundles: r.bundles,
+		Redact: res.Redact, Bundles: r.bundles,
 	}
 	switch {
 	case len(res.Approval) > 0:
@@ -69,9 +69,9 @@ func (r *record) decide(res *result) {
 // fail makes the decision a refusal because there is no usable answer.
 func (r *record) fail(f failure, cause error) {
 	r.err = cause
-	r.decision = tool.Decision{ID: r.id, Reasons: []tool.Reason{}, Redact: []string{}, Record: "full", Bundles: r.bundles}
+	r.decision = tool.Decision{ID: r.id, Reasons: []tool.Reason{}, Redact: []string{}, Bundles: r.bundles}
 	r.refuse(f)
-	r.result = &result{Reasons: r.decision.Reasons, Redact: []string{}, Record: "full"}
+	r.result = &result{Reasons: r.decision.Reasons, Redact: []string{}, Record: recordFull}
 }
 
 func (r *record) refuse(f failure) {
@@ -122,9 +122,13 @@ func (r *record) event(labels map[string]string) *event {
 	return e
 }
 
-// line is the record as one line of JSON, masked.
+// line is the record as one line of JSON, masked, and without the words of the
+// call unless it is to be a full one.
 func (r *record) line(labels map[string]string, masks []mask) ([]byte, error) {
 	e := r.event(labels)
+	if r.decision.Record != recordFull {
+		e.withhold(r.input, r.result)
+	}
 	if err := e.apply(masks); err != nil {
 		return nil, err
 	}
@@ -134,6 +138,10 @@ func (r *record) line(labels map[string]string, masks []mask) ([]byte, error) {
 // write puts the record on the log. If it cannot, the decision becomes a
 // refusal: what has no record does not happen.
 func (e *Engine) write(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
+	rec.decision.Record = recordMeta
+	if rec.result != nil {
+		rec.decision.Record = e.recorded(rec.result.Record)
+	}
 	if rec.err != nil {
 		e.logger.Warn("refused without an answer", "decision_id", rec.id, "err", rec.err)
 	}

@@ -27,7 +27,7 @@ func readResult(v ast.Value) (*result, error) {
 	if !ok {
 		return nil, fmt.Errorf("decision is %s, not an object", ast.ValueName(v))
 	}
-	r := &result{Reasons: []tool.Reason{}, Redact: []string{}, Record: "full"}
+	r := &result{Reasons: []tool.Reason{}, Redact: []string{}, Record: recordFull}
 	seen := 0
 	err := obj.Iter(func(k, v *ast.Term) error {
 		name, _ := k.Value.(ast.String)
@@ -86,7 +86,7 @@ var resultFields = map[string]func(*result, ast.Value) error{
 	"record": func(r *result, v ast.Value) error {
 		s, _ := v.(ast.String)
 		r.Record = string(s)
-		return mustBe(s == "meta" || s == "full", `"meta" or "full"`)
+		return mustBe(s == recordMeta || s == recordFull, `"meta" or "full"`)
 	},
 	"approval": func(r *result, v ast.Value) error {
 		if _, ok := v.(ast.Null); ok {

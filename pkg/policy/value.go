@@ -111,7 +111,10 @@ func (n Network) value() *ast.Term {
 }
 
 func (a Address) value() *ast.Term {
-	return object(text("ip", a.IP), field("family", num(a.Family)), text("scope", a.Scope), text("bits", a.Bits))
+	return object(
+		text("ip", a.IP), field("family", num(a.Family)), text("scope", a.Scope),
+		text("bits", a.Bits), text("embedded", a.Embedded),
+	)
 }
 
 func (u Usage) value() *ast.Term {
@@ -230,7 +233,7 @@ var keys = terms(
 	"id", "tool", "toolset", "effect", "digest",
 	"groups", "auth", "client", "name", "transport",
 	"alias", "hostname", "port", "user", "kind", "tags", "source", "via",
-	"address", "addresses", "ip", "family", "scope", "bits",
+	"address", "addresses", "ip", "family", "scope", "bits", "embedded",
 	"requested", "seconds", "output_bytes", "concurrent", "running", "calls_last_minute",
 	"action", "derived", "command", "place", "path", "unit", "operation", "manager", "names",
 	"runtime", "argv", "engine", "facet", "destination",

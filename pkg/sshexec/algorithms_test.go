@@ -73,9 +73,7 @@ func TestOldServers(t *testing.T) {
 			lab := newLoginLab(t, append(tc.config, "HostKey "+hostRSA)...)
 			key := lab.newKey(t, "rsa", "-t", "rsa", "-b", "2048", "-N", "")
 			lab.write(t, "known_hosts", "* "+string(public)+lab.KnownLine+"\n")
-			if err := lab.trust.Reload(); err != nil {
-				t.Fatal(err)
-			}
+			reload(t, lab.trust)
 			login := Login{Key: key, KeyName: "rsa"}
 			f := lab.try(t, login)
 			fails(t, "modern", f, tool.FailAlgorithms, tc.offers)

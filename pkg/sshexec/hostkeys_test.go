@@ -370,9 +370,7 @@ func TestUnknownHostKeyRemedy(t *testing.T) {
 		} else {
 			t.Fatalf("no command and no line in: %s", f.Remedy)
 		}
-		if err := trust.Reload(); err != nil {
-			t.Fatal(err)
-		}
+		reload(t, trust)
 		if f := failureOf(t, handshakeErr(t, trust, there, login)); f.Code != tool.FailAuth {
 			t.Errorf("alias %q: after the remedy: %s: %s", alias, f.Code, f.Message)
 		}

@@ -61,6 +61,10 @@ func (r *run) commands() ([]command, error) {
 	var all []command
 	for i, step := range r.job.Steps {
 		cmd := command{limit: r.job.Limits.OutputBytes}
+		if see := r.job.Output; see != nil {
+			cmd.onOutput = func(p []byte) { see(p, false) }
+			cmd.onErrors = func(p []byte) { see(p, true) }
+		}
 		canonical, err := canonicalOf(step.Do)
 		if err != nil {
 			return nil, unfit(r.job.Target, i, err)

@@ -61,8 +61,9 @@ type command struct {
 	line  string
 	stdin []byte
 	limit int64 // kept of each stream
-	// onOutput, when set, sees standard output as it comes. It must be quick.
-	onOutput func([]byte)
+	// onOutput and onErrors, when set, see a stream as it comes. They must be
+	// quick.
+	onOutput, onErrors func([]byte)
 }
 
 // session is one command on a raw channel: x/crypto's own session reports an
@@ -149,7 +150,7 @@ func (s *session) run() {
 		s.started <- errAbandoned
 		return
 	}
-	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, nil) })
+	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.onErrors) })
 	ok, err := s.channel.SendRequest("exec", true, ssh.Marshal(&struct{ Command string }{s.cmd.line}))
 	switch {
 	case err == nil && !ok:

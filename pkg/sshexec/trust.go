@@ -50,22 +50,23 @@ func NewTrust(o TrustOptions) (*Trust, error) {
 	if t.now == nil {
 		t.now = time.Now
 	}
-	if err := t.Reload(); err != nil {
+	commit, err := t.Reload()
+	if err != nil {
 		return nil, err
 	}
+	commit()
 	return t, nil
 }
 
-// Reload reads the files again. When any of them is unusable the last good
-// state stays in force and the error, a [*tool.Failure], says why. Connections
-// that are open already are not judged again.
-func (t *Trust) Reload() error {
+// Reload reads the files again, and gives the function that puts them in force.
+// When any of them is unusable the error, a [*tool.Failure], says why.
+// Connections that are open already are not judged again.
+func (t *Trust) Reload() (commit func(), err error) {
 	known, err := readKnownHosts(t.files, t.log)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.known.Store(known)
-	return nil
+	return func() { t.known.Store(known) }, nil
 }
 
 // clientConfig is how one handshake with target is held: which host keys and

@@ -138,7 +138,7 @@ func (f field) decode(value json.RawMessage, dst reflect.Value) error {
 	if err := json.Unmarshal(value, dst.Addr().Interface()); err != nil {
 		return badArgument(f.name, fmt.Sprintf("argument %q is %s", f.name, kindOf(value)), "send "+f.describe())
 	}
-	switch dst.Kind() {
+	switch dst = reflect.Indirect(dst); dst.Kind() {
 	case reflect.String:
 		return f.checkString(value, dst)
 	case reflect.Int, reflect.Int64:

@@ -17,7 +17,8 @@ const (
 type Action string
 
 // The actions known today. A noun is a thing on a host, but for gateway, which
-// is Sallyport itself: its host list, its configuration.
+// is Sallyport itself: its host list, its configuration; and task, which is a
+// run of the caller's own.
 const (
 	ShellRun         Action = "shell.run"
 	FileList         Action = "file.list"
@@ -39,6 +40,8 @@ const (
 	GatewayList      Action = "gateway.list"
 	GatewayRead      Action = "gateway.read"
 	GatewayControl   Action = "gateway.control"
+	TaskRead         Action = "task.read"
+	TaskControl      Action = "task.control"
 )
 
 var effects = map[Action]Effect{
@@ -55,6 +58,7 @@ var effects = map[Action]Effect{
 	NetProbe:    Observe,
 	CaptureRun:  Execute,
 	GatewayList: Observe, GatewayRead: Observe, GatewayControl: Change,
+	TaskRead: Observe, TaskControl: Change,
 }
 
 // Effect is what an action does in the coarse words of [Effect]; empty for an
@@ -77,7 +81,7 @@ type Op struct {
 	Path      string          `json:"path,omitempty"`        // file.*: as written, cleaned when absolute
 	Unit      string          `json:"unit,omitempty"`        // service.*, log.read
 	Source    string          `json:"source,omitempty"`      // log.read: journal, kernel, container
-	Operation string          `json:"operation,omitempty"`   // service.control, package.*, container.control, gateway.control
+	Operation string          `json:"operation,omitempty"`   // service.control, package.*, container.control, gateway.control, task.*
 	Manager   string          `json:"manager,omitempty"`     // package.*
 	Names     []string        `json:"names,omitempty"`       // package.*, container.*
 	Runtime   string          `json:"runtime,omitempty"`     // container.*

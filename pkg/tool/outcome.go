@@ -95,6 +95,7 @@ type FailureCode string
 
 const (
 	FailUnresolved     FailureCode = "unresolved"
+	FailLookups        FailureCode = "lookup_limit" // too many look-ups of one name
 	FailRefused        FailureCode = "connection_refused"
 	FailUnreachable    FailureCode = "unreachable"
 	FailConnectTimeout FailureCode = "connect_timeout"

@@ -24,6 +24,8 @@ type Plan struct {
 	// Together they are how a plan cannot disagree with a run.
 	As     string
 	DryRun bool
+	// Detach has the plan run as a task, which outlives the call.
+	Detach bool
 }
 
 // Scope says where a plan runs: on the host with an alias, on every host with
@@ -31,6 +33,11 @@ type Plan struct {
 type Scope struct {
 	Alias string
 	Tag   string
+	// Parallel is on how many hosts at once, where the caller wants fewer than
+	// the gateway would; 0 leaves it to the gateway.
+	Parallel int
+	// FailFast leaves out the hosts whose turn has not come when one has failed.
+	FailFast bool
 }
 
 // Step is one thing that the executor does, with its meaning.
@@ -58,17 +65,35 @@ type Exec struct {
 // Ask is answered by the gateway itself; nothing is sent to a host.
 type Ask struct {
 	Question Question `json:"question"`
-	Subject  string   `json:"subject,omitempty"` // an alias, where the question has one
+	Subject  string   `json:"subject,omitempty"` // an alias or a task's id, where the question has one
+	Page     Page     `json:"page,omitzero"`     // of AskTaskOutput
+	// Wait is for how many seconds the answer may wait for a task to end or, to
+	// AskTaskOutput, for a line to come.
+	Wait int `json:"wait,omitempty"`
+}
+
+// Page asks for some lines of a task's output: up to Lines of them behind
+// Cursor, or without one the last ones.
+type Page struct {
+	Lines  int    `json:"lines"`
+	Cursor *int64 `json:"cursor,omitempty"`
 }
 
 // Question is what can be asked of the gateway.
 type Question string
 
 const (
-	AskPing   Question = "ping"
-	AskHosts  Question = "hosts"
-	AskHost   Question = "host"
-	AskReload Question = "reload"
+	AskPing         Question = "ping"
+	AskHosts        Question = "hosts"        // []string, aliases
+	AskInventory    Question = "inventory"    // []HostFacts
+	AskHost         Question = "host"         // HostFacts
+	AskCapabilities Question = "capabilities" // Capabilities
+	AskReload       Question = "reload"
+
+	AskTask       Question = "status" // TaskFacts
+	AskTaskResult Question = "result" // TaskFacts
+	AskTaskOutput Question = "output" // TaskLines
+	AskCancel     Question = "cancel" // Cancellation
 )
 
 func (Shell) do() {}
@@ -150,11 +175,16 @@ type Job struct {
 	// Progress, when set, is told of phases and byte counts while the job
 	// runs, at most a few times a second. It must not block.
 	Progress func(Progress)
+	// Output, when set, sees both streams as they come, a piece of one at a
+	// time. It must be quick, and must not keep the piece.
+	Output func(piece []byte, stderr bool)
 }
 
-// Progress is a sign of life from a running job.
+// Progress is a sign of life from a running call.
 type Progress struct {
-	Phase string // connecting, connected, running
+	Task  string // id of the call, by which it can be cancelled
+	Alias string // of the host that this is about; empty for the call as a whole
+	Phase string // waiting, queued, connecting, connected, running, or a [TaskState]
 	Bytes int64  // stdout and stderr together, so far
 }
 

@@ -88,6 +88,9 @@ func fieldsOf(t reflect.Type) []field {
 
 func readTags(sf reflect.StructField, name string) field {
 	f := field{name: name, index: sf.Index, typ: sf.Type, doc: sf.Tag.Get("doc")}
+	if f.typ.Kind() == reflect.Pointer { // one that can be told from its zero value
+		f.typ = f.typ.Elem()
+	}
 	if enum := sf.Tag.Get("enum"); enum != "" {
 		f.enum = strings.Split(enum, ",")
 	}

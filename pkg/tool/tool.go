@@ -46,6 +46,8 @@ type Run struct {
 	Hash     string // names the command in records without repeating it; empty without one
 	Decision Decision
 	Report   *Report
+	// Skipped: it was not this host's turn yet when another one had failed.
+	Skipped bool
 }
 
 // Result is what an agent gets: an object that marshals to the tool's output

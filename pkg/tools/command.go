@@ -39,6 +39,20 @@ type planLimits struct {
 	Concurrent     int   `json:"max_concurrent" doc:"0 is none"`
 }
 
+func (l *planLimits) String() string {
+	if l == nil {
+		return "without limits"
+	}
+	seconds, bytes := "any time", "all output is kept"
+	if l.MaxSeconds > 0 {
+		seconds = fmt.Sprintf("at most %d s", l.MaxSeconds)
+	}
+	if l.MaxOutputBytes > 0 {
+		bytes = fmt.Sprintf("%d bytes of each stream are kept", l.MaxOutputBytes)
+	}
+	return seconds + "; " + bytes
+}
+
 type planNetwork struct {
 	Hostname  string   `json:"hostname"`
 	Port      int      `json:"port"`
@@ -57,9 +71,10 @@ func planOf(a commandArgs, r tool.Run) planResult {
 	if doc := r.Plan.Steps[0].Op.Command; doc != nil {
 		p.Canonical = doc.Canonical
 	}
-	if r.Decision.Allow {
-		p.Limits = &planLimits{r.Decision.Limits.Seconds, r.Decision.Limits.OutputBytes, r.Decision.Limits.Concurrent}
-	} else if p.Status.Status == tool.StatusDenied {
+	if l := r.Decision.Limits; l != (tool.Limits{}) {
+		p.Limits = &planLimits{l.Seconds, l.OutputBytes, l.Concurrent}
+	}
+	if p.Status.Status == tool.StatusDenied {
 		p.Status.Status = tool.StatusOK
 	}
 	return p
@@ -84,8 +99,7 @@ func (r planResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Allowed:
-		return fmt.Sprintf("Allowed on %s: %s\nat most %d s and %d bytes of each stream\ndecision %s",
-			r.Alias, r.Canonical, r.Limits.MaxSeconds, r.Limits.MaxOutputBytes, r.DecisionID)
+		return fmt.Sprintf("Allowed on %s: %s\n%s\ndecision %s", r.Alias, r.Canonical, r.Limits, r.DecisionID)
 	}
 	denied := r.Status
 	denied.Status = tool.StatusDenied
@@ -103,6 +117,12 @@ func sshRun() *tool.Tool {
 
 type runResult struct {
 	tool.Status
+	runFacts
+	Hint string `json:"hint,omitempty"`
+}
+
+// runFacts is what came of a command on one host.
+type runFacts struct {
 	TaskID     string          `json:"task_id,omitempty" doc:"id of this call"`
 	Alias      string          `json:"alias,omitempty"`
 	Hash       string          `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
@@ -122,17 +142,20 @@ type runResult struct {
 	BytesOut   int64           `json:"bytes_out" doc:"in all, kept or not"`
 	BytesErr   int64           `json:"bytes_err" doc:"in all, kept or not"`
 	Truncated  bool            `json:"truncated"`
-	Hint       string          `json:"hint,omitempty"`
 }
 
+const denialHint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
+
 func runOf(a commandArgs, r tool.Run) runResult {
-	res := runResult{
-		Status: tool.StatusOf(r), TaskID: r.CallID, Alias: a.Alias,
-		Hash: r.Hash, Digest: r.Digest, ExitCode: -1,
-	}
+	res := runResult{Status: tool.StatusOf(r), runFacts: factsOf(a.Alias, r)}
 	if !r.Decision.Allow {
-		res.Hint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
+		res.Hint = denialHint
 	}
+	return res
+}
+
+func factsOf(alias string, r tool.Run) runFacts {
+	res := runFacts{TaskID: r.CallID, Alias: alias, Hash: r.Hash, Digest: r.Digest, ExitCode: -1}
 	if r.Report == nil {
 		return res
 	}
@@ -150,7 +173,7 @@ func runOf(a commandArgs, r tool.Run) runResult {
 	return res
 }
 
-func (r *runResult) take(o tool.Output) {
+func (r *runFacts) take(o tool.Output) {
 	if o.Exit != nil {
 		r.ExitCode = *o.Exit
 	}
@@ -170,11 +193,21 @@ func (r runResult) Text() string {
 	switch {
 	case r.Failed():
 		parts = append(parts, r.Status.Text())
-	case r.Output == "":
+	case r.BytesOut+r.BytesErr == 0:
 		parts = append(parts, "(no output)")
 	}
+	parts = append(parts, r.howItEnded()...)
+	return strings.TrimSpace(strings.Join(append(parts, r.Hint), "\n"))
+}
+
+// howItEnded is what the output does not show.
+func (r runFacts) howItEnded() []string {
+	var parts []string
 	for _, s := range r.Survivors {
 		parts = append(parts, fmt.Sprintf("still running: %d %s", s.PID, s.Command))
+	}
+	if r.Truncated {
+		parts = append(parts, fmt.Sprintf("[cut: %d bytes of %d are shown]", len(r.Stdout)+len(r.Stderr), r.BytesOut+r.BytesErr))
 	}
 	switch {
 	case r.Signal != "":
@@ -182,5 +215,5 @@ func (r runResult) Text() string {
 	case r.ExitCode > 0:
 		parts = append(parts, fmt.Sprintf("[exit status %d]", r.ExitCode))
 	}
-	return strings.TrimSpace(strings.Join(append(parts, r.Hint), "\n"))
+	return parts
 }

@@ -7,9 +7,13 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// fleet is the hosts of the inventory and one command at a time on them.
+// fleet is the hosts of the inventory, commands on them, and tasks.
 func fleet() []*tool.Tool {
-	return []*tool.Tool{sshPing(), sshListHosts(), sshDescribeHost(), sshPlan(), sshRun(), sshReloadConfig()}
+	return []*tool.Tool{
+		sshPing(), sshListHosts(), sshDescribeHost(), sshPlan(), sshRun(), sshRunOnTag(), sshCancel(),
+		sshRunAsync(), sshGetTaskStatus(), sshGetTaskResult(), sshGetTaskOutput(), sshCancelAsyncTask(),
+		sshReloadConfig(),
+	}
 }
 
 type noArgs struct{}
@@ -81,7 +85,7 @@ func (r pingResult) Text() string {
 func sshListHosts() *tool.Tool {
 	return tool.New(tool.Spec[noArgs, hostsResult]{
 		Name: "ssh_list_hosts", Set: "fleet", Effect: tool.Observe,
-		Doc: "List the aliases of all hosts in the inventory.",
+		Doc: "List the aliases of the hosts that you may use.",
 		Plan: func(noArgs) (tool.Plan, error) {
 			return ask(tool.GatewayList, tool.AskHosts, ""), nil
 		},
@@ -103,7 +107,7 @@ func (r hostsResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Count == 0:
-		return "No hosts: servers.yml lists none."
+		return "No hosts: policy.yml grants you none of those in servers.yml."
 	}
 	return fmt.Sprintf("%d hosts: %s", r.Count, strings.Join(r.Hosts, ", "))
 }
@@ -113,7 +117,7 @@ func sshDescribeHost() *tool.Tool {
 		Name: "ssh_describe_host", Set: "fleet", Effect: tool.Observe,
 		Doc: "Describe one host: where it is, its tags, what policy grants there. No secrets.",
 		Plan: func(a hostArgs) (tool.Plan, error) {
-			return ask(tool.GatewayRead, tool.AskHost, a.Alias), nil
+			return askAbout(tool.AskHost, a.Alias), nil
 		},
 		Format: func(_ hostArgs, runs []tool.Run) hostResult {
 			host, ok := answer[tool.HostFacts](runs[0])

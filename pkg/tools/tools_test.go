@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,31 @@ var examples = map[string][]string{
 		`{"alias":"web1","command":"sudo -n systemctl restart app","max_seconds":30,"max_output_bytes":4096}`,
 		`{"alias":"web1","command":"echo $(id)"}`,
 	},
-	"ssh_reload_config": {`{}`},
+	"ssh_run_on_tag": {
+		`{"tag":"web","command":"uptime"}`,
+		`{"tag":"web","command":"df -h","max_parallel":4,"fail_fast":true,"max_output_bytes":100}`,
+	},
+	"ssh_run_async":         {`{"alias":"web1","command":"uptime","max_seconds":600}`},
+	"ssh_get_task_status":   {`{"task_id":"01J00000000000000000000000","wait_seconds":5}`},
+	"ssh_get_task_result":   {`{"task_id":"01J00000000000000000000000"}`},
+	"ssh_get_task_output":   {`{"task_id":"01J00000000000000000000000"}`, `{"task_id":"01J00000000000000000000000","cursor":0,"max_lines":10,"wait_seconds":5}`},
+	"ssh_cancel":            {`{"task_id":"01J00000000000000000000000"}`},
+	"ssh_cancel_async_task": {`{"task_id":"01J00000000000000000000000"}`},
+	"ssh_reload_config":     {`{}`},
+
+	"read_hosts":             {`{}`},
+	"read_host":              {`{"alias":"web1"}`},
+	"read_host_tags":         {`{"alias":"web1"}`},
+	"read_host_capabilities": {`{"alias":"web1"}`},
+}
+
+// everything is all tools, with those that read resources.
+func everything() []*tool.Tool {
+	all := All()
+	for _, r := range Resources() {
+		all = append(all, r.Tool)
+	}
+	return all
 }
 
 // golden is all that an agent sees of a tool, and what its examples plan.
@@ -47,7 +72,7 @@ type goldenPlan struct {
 }
 
 func TestGoldens(t *testing.T) {
-	for _, def := range All() {
+	for _, def := range everything() {
 		t.Run(def.Name, func(t *testing.T) {
 			got := goldenOf(t, def)
 			path := filepath.Join("..", "..", "testdata", "tools", def.Name+".json")
@@ -92,7 +117,7 @@ func goldenOf(t *testing.T, def *tool.Tool) []byte {
 
 func TestNamesAreUniqueAndEveryToolIsInASet(t *testing.T) {
 	seen := map[string]bool{}
-	for _, def := range All() {
+	for _, def := range everything() {
 		if seen[def.Name] {
 			t.Errorf("%s is defined twice", def.Name)
 		}
@@ -178,5 +203,33 @@ func TestRunResultTellsHowItEnded(t *testing.T) {
 				t.Errorf("failed %v, exit %d; want %v, %d", got.Failed(), got.ExitCode, tc.failed, tc.exit)
 			}
 		})
+	}
+}
+
+// What clients read is described, read by a tool that takes what the URI leaves
+// open, and judged like a question to the gateway.
+func TestResources(t *testing.T) {
+	for _, r := range Resources() {
+		if r.Title == "" || r.Doc == "" || r.MIME != jsonType {
+			t.Errorf("%s is not described: %+v", r.URI, r)
+		}
+		_, args, ok := r.Match(strings.Replace(r.URI, "{alias}", "web1", 1))
+		if !ok {
+			t.Fatalf("%s does not match itself", r.URI)
+		}
+		plan, err := r.Tool.Plan(args)
+		if err != nil {
+			t.Fatalf("%s: %v", r.URI, err)
+		}
+		if op := plan.Steps[0].Op; op.Action != tool.GatewayList && op.Action != tool.GatewayRead {
+			t.Errorf("%s is judged as %s", r.URI, op.Action)
+		}
+		if r.IsTemplate() != (plan.Scope.Alias == "web1") {
+			t.Errorf("%s is judged on the host %q", r.URI, plan.Scope.Alias)
+		}
+		denied := r.Tool.Format(args, []tool.Run{{Plan: plan, Decision: tool.Decision{ID: "d1", Reasons: []tool.Reason{{Code: "no"}}}}})
+		if reading, ok := denied.(tool.Reading); !ok || !denied.Failed() || reading.Contents() != nil {
+			t.Errorf("%s, denied: %+v", r.URI, denied)
+		}
 	}
 }

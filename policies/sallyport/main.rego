@@ -35,11 +35,16 @@ decision := {
 } else := {
 	"allow": false,
 	"reasons": sort(reasons),
-	"limits": {"seconds": 0, "output_bytes": 0, "concurrent": 0},
+	"limits": in_force,
 	"redact": [],
 	"record": "full",
 	"approval": null,
 }
+
+# in_force are the limits that there would be without a refusal.
+in_force := limit.limits
+
+default in_force := {"seconds": 0, "output_bytes": 0, "concurrent": 0}
 
 reasons := explained if {
 	count(explained) > 0

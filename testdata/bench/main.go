@@ -1,14 +1,15 @@
 // Command bench compares Sallyport side by side with its peers in one run: a
 // warm ssh_run through MCP against a bare session on a live connection, against
 // OpenSSH with a control master and against a paramiko connection for each
-// command; a first run on a new connection against a bare dial; the size and
-// the start of the idle gateway. Rounds are interleaved, medians and ratios are
-// printed: absolute times are the machine's.
+// command; a first run on a new connection against a bare dial; a command on
+// every host of a tag against ansible and parallel-ssh; the size and the start of
+// the idle gateway. Rounds are interleaved, medians and ratios are printed:
+// absolute times are the machine's.
 //
-//	go run ./testdata/bench [-rounds 200]
+//	go run ./testdata/bench [-rounds 200] [-hosts 100]
 //
-// It needs sshd and ssh (apt-get install openssh-server openssh-client);
-// paramiko is left out when python3-paramiko is not installed.
+// It needs sshd and ssh (apt-get install openssh-server openssh-client). What is
+// not installed of python3-paramiko, ansible-core and pssh is left out.
 package main
 
 import (
@@ -34,12 +35,14 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 200, "rounds of the warm comparison")
+	hosts := flag.Int("hosts", 100, "hosts of the fan-out")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
 	b.setUp()
 	b.warm(*rounds)
 	b.cold(max(10, *rounds/10))
+	b.fan(*hosts, 5)
 	b.idle()
 }
 
@@ -110,8 +113,10 @@ func (b *bench) writeConfig() {
 }
 
 // serve starts a gateway and a client session with it.
-func (b *bench) serve() (*exec.Cmd, *mcpclient.Session) {
-	cmd := exec.Command(b.binary, "serve", "--config", b.dir, "--transport", "http", "--listen", "127.0.0.1:0")
+func (b *bench) serve() (*exec.Cmd, *mcpclient.Session) { return b.serveFrom(b.dir) }
+
+func (b *bench) serveFrom(dir string) (*exec.Cmd, *mcpclient.Session) {
+	cmd := exec.Command(b.binary, "serve", "--config", dir, "--transport", "http", "--listen", "127.0.0.1:0")
 	stderr, err := cmd.StderrPipe()
 	b.must(err, "pipe")
 	b.must(cmd.Start(), "start the gateway")

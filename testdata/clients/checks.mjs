@@ -1,5 +1,6 @@
 // What every client here is put through, and how it is told where the server is.
-// A client is { version, protocol(), list(), call(name, args, {onprogress, signal}), close() }.
+// A client is { version, protocol(), list(), call(name, args, {onprogress, signal}), resources(), templates(), read(uri),
+// prompts(), prompt(name), close() }.
 import { parseArgs } from 'node:util';
 
 export const legacy = '2025-11-25';
@@ -83,6 +84,36 @@ const checks = {
   },
 
   // One call shows progress, is cancelled then, and leaves the client usable.
+  async resources(client, o) {
+    const resources = await client.resources();
+    must(resources.some((r) => r.uri === 'ssh://hosts' && r.description), 'no ssh://hosts', resources);
+    const read = async (uri) => {
+      const { contents } = await client.read(uri);
+      must(contents.length === 1 && contents[0].uri === uri && contents[0].mimeType === 'application/json', `${uri} is not JSON`, contents);
+      return JSON.parse(contents[0].text);
+    };
+    const hosts = await read('ssh://hosts');
+    must(hosts.count === hosts.hosts.length && hosts.hosts.some((h) => h.alias === o.alias), `no ${o.alias}`, hosts);
+    const templates = await client.templates();
+    must(templates.length === 3, 'not three templates', templates);
+    for (const t of templates) {
+      const part = await read(t.uriTemplate.replace('{alias}', o.alias));
+      must(part.alias === o.alias, `${t.uriTemplate} is about another host`, part);
+      if (t.uriTemplate.endsWith('/capabilities')) must(part.policy_probes[0].allowed === true, 'nothing is allowed', part);
+    }
+    const error = await rejection(client.read('ssh://host/moon'));
+    must(error.message.includes('ssh://host/moon'), 'a host that is not there is not named', error.message);
+  },
+
+  async prompts(client) {
+    const prompts = await client.prompts();
+    must(prompts.length === 6 && prompts.every((p) => p.description), 'not six prompts', prompts);
+    for (const p of prompts) {
+      const { messages } = await client.prompt(p.name);
+      must(messages.length === 1 && messages[0].content.text.length > 100, `${p.name} says nothing`, messages);
+    }
+  },
+
   async cancel(client, o) {
     const seen = [];
     const abort = new AbortController();

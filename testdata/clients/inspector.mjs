@@ -28,6 +28,11 @@ await main('inspector-cli', [legacy], async (o) => {
       '--method', 'tools/call', '--tool-name', name,
       ...Object.entries(args).flatMap(([k, v]) => ['--tool-arg', `${k}=${v}`]),
     ),
+    resources: async () => (await inspect('--method', 'resources/list')).resources,
+    templates: async () => (await inspect('--method', 'resources/templates/list')).resourceTemplates,
+    read: (uri) => inspect('--method', 'resources/read', '--uri', uri),
+    prompts: async () => (await inspect('--method', 'prompts/list')).prompts,
+    prompt: (name) => inspect('--method', 'prompts/get', '--prompt-name', name),
     close: async () => {},
   };
-}, ['list', 'plan', 'run', 'refusal', 'argument', 'unknown']);
+}, ['list', 'plan', 'run', 'refusal', 'argument', 'unknown', 'resources', 'prompts']);

@@ -22,6 +22,11 @@ await main('typescript-sdk-v1', [legacy], async (o) => {
     protocol: () => protocol,
     list: async () => (await client.listTools()).tools,
     call: (name, args, opts) => client.callTool({ name, arguments: args }, undefined, opts),
+    resources: async () => (await client.listResources()).resources,
+    templates: async () => (await client.listResourceTemplates()).resourceTemplates,
+    read: (uri) => client.readResource({ uri }),
+    prompts: async () => (await client.listPrompts()).prompts,
+    prompt: (name) => client.getPrompt({ name }),
     close: async () => {
       if (o.url) await transport.terminateSession();
       await client.close();

@@ -18,6 +18,11 @@ await main('typescript-sdk-v2', [modern, legacy], async (o) => {
     protocol: () => client.getNegotiatedProtocolVersion(),
     list: async () => (await client.listTools()).tools,
     call: (name, args, opts) => client.callTool({ name, arguments: args }, opts),
+    resources: async () => (await client.listResources()).resources,
+    templates: async () => (await client.listResourceTemplates()).resourceTemplates,
+    read: (uri) => client.readResource({ uri }),
+    prompts: async () => (await client.listPrompts()).prompts,
+    prompt: (name) => client.getPrompt({ name }),
     close: async () => {
       if (o.url && o.era === legacy) await transport.terminateSession();
       await client.close();

@@ -25,6 +25,7 @@ type Options struct {
 // Session is an open session. It is safe for concurrent use.
 type Session struct {
 	client   *client.Client
+	URL      string // that it was opened with
 	Protocol string // the negotiated revision
 	Server   string // what the server calls itself
 }
@@ -46,19 +47,23 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := client.NewClient(t)
+	protocol := mcp.LATEST_PROTOCOL_VERSION
+	if o.Legacy {
+		protocol = mcp.ProtocolVersion20251125
+	}
+	c := client.NewClient(t, client.WithProtocolVersion(protocol))
 	if err := c.Start(ctx); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
 	}
 	hello := mcp.InitializeRequest{}
 	hello.Params.ClientInfo = mcp.Implementation{Name: o.Name, Version: o.Version}
-	hello.Params.ProtocolVersion = mcp.LATEST_PROTOCOL_VERSION
+	hello.Params.ProtocolVersion = protocol
 	welcome, err := c.Initialize(ctx, hello)
 	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("open a session with %s: %w", o.URL, err)
 	}
-	return &Session{client: c, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
+	return &Session{client: c, URL: o.URL, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
 }
 
 // Tools lists the names of the tools on offer.
@@ -89,6 +94,60 @@ func (s *Session) Call(ctx context.Context, name string, args map[string]any) (A
 		}
 	}
 	return a, nil
+}
+
+// Resources lists the URIs of the resources on offer, and of the templates.
+func (s *Session) Resources(ctx context.Context) ([]string, error) {
+	list, err := s.client.ListResources(ctx, mcp.ListResourcesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	templates, err := s.client.ListResourceTemplates(ctx, mcp.ListResourceTemplatesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var uris []string
+	for _, r := range list.Resources {
+		uris = append(uris, r.URI)
+	}
+	for _, t := range templates.ResourceTemplates {
+		uris = append(uris, t.URITemplate.Raw())
+	}
+	return uris, nil
+}
+
+// Read reads a resource that is text.
+func (s *Session) Read(ctx context.Context, uri string) (string, error) {
+	request := mcp.ReadResourceRequest{}
+	request.Params.URI = uri
+	result, err := s.client.ReadResource(ctx, request)
+	if err != nil {
+		return "", err
+	}
+	var text string
+	for _, c := range result.Contents {
+		if t, ok := c.(mcp.TextResourceContents); ok {
+			text += t.Text
+		}
+	}
+	return text, nil
+}
+
+// Prompt is the text of a prompt without arguments.
+func (s *Session) Prompt(ctx context.Context, name string) (string, error) {
+	request := mcp.GetPromptRequest{}
+	request.Params.Name = name
+	result, err := s.client.GetPrompt(ctx, request)
+	if err != nil {
+		return "", err
+	}
+	var text string
+	for _, m := range result.Messages {
+		if t, ok := m.Content.(mcp.TextContent); ok {
+			text += t.Text
+		}
+	}
+	return text, nil
 }
 
 // Close ends the session.

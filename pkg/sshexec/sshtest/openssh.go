@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ import (
 // OpenSSHOptions configure [StartOpenSSH].
 type OpenSSHOptions struct {
 	Host        string   // listen address; empty: 127.0.0.1
+	MoreHosts   []string // further listen addresses, at the same port; sshd takes 16 in all
+	Login       *OpenSSH // another sshd whose key is to log in here; nil: a key of its own
 	MaxSessions int      // 0: sshd's default, 10
 	Config      []string // further lines of sshd_config
 }
@@ -49,7 +52,7 @@ func StartOpenSSH(tb TB, o OpenSSHOptions) *OpenSSH {
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	s := &OpenSSH{dir: dir}
-	for _, step := range []func() error{s.open, s.keys} {
+	for _, step := range []func() error{s.open, func() error { return s.keys(o.Login) }} {
 		if err := step(); err != nil {
 			tb.Fatalf("prepare sshd: %v", err)
 		}
@@ -91,12 +94,16 @@ func (s *OpenSSH) open() error {
 	return nil
 }
 
-func (s *OpenSSH) keys() error {
+func (s *OpenSSH) keys(other *OpenSSH) error {
 	_, host, err := s.newKey("host_key")
 	if err != nil {
 		return err
 	}
 	s.HostKey = host
+	if other != nil {
+		s.Key = other.Key
+		return os.Link(other.path("authorized_keys"), s.path("authorized_keys"))
+	}
 	key, login, err := s.newKey("login_key")
 	if err != nil {
 		return err
@@ -136,7 +143,7 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
 		return err
 	}
 	listening, ended := make(chan struct{}), make(chan struct{})
-	go func() { s.log.follow(out, listening); _ = cmd.Wait(); close(ended) }()
+	go func() { s.log.follow(out, 1+len(o.MoreHosts), listening); _ = cmd.Wait(); close(ended) }()
 	end := func() { _ = cmd.Process.Kill(); <-ended }
 	select {
 	case <-listening:
@@ -158,6 +165,9 @@ func (s *OpenSSH) config(o OpenSSHOptions) string {
 		"StrictModes no", "UsePAM no", "PidFile none", "LogLevel VERBOSE",
 		"PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
 		"MaxStartups 100", "Subsystem sftp internal-sftp")
+	for _, host := range o.MoreHosts {
+		lines = append(lines, "ListenAddress "+net.JoinHostPort(host, strconv.Itoa(int(s.Addr.Port()))))
+	}
 	if o.MaxSessions != 0 {
 		lines = append(lines, fmt.Sprintf("MaxSessions %d", o.MaxSessions))
 	}
@@ -198,15 +208,17 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// follow reads until the end, and closes listening when sshd says that it is.
-func (l *log) follow(r io.Reader, listening chan struct{}) {
+// follow reads until the end, and closes listening when sshd has said so often
+// that it is.
+func (l *log) follow(r io.Reader, sockets int, listening chan struct{}) {
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		l.mu.Lock()
 		fmt.Fprintln(&l.text, lines.Text())
 		l.mu.Unlock()
-		if listening != nil && strings.Contains(lines.Text(), "Server listening on") {
-			close(listening)
-			listening = nil
+		if strings.Contains(lines.Text(), "Server listening on") {
+			if sockets--; sockets == 0 {
+				close(listening)
+			}
 		}
 	}
 }

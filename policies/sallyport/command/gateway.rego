@@ -5,6 +5,9 @@ import data.sallyport.lib.reason
 # Everybody may ask which hosts there are and whether the gateway lives.
 permits(op) if op.action in {"gateway.list", "gateway.read"}
 
+# The gateway shows and stops nobody's tasks but the caller's own.
+permits(op) if op.action in {"task.read", "task.control"}
+
 permits(op) if {
 	op.action == "gateway.control"
 	op.operation == "reload"

@@ -4,7 +4,7 @@ import data.sallyport.command
 import data.sallyport.lib.fixture_test as fixture
 
 test_anyone_may_ask[action] if {
-	some action in ["gateway.list", "gateway.read"]
+	some action in ["gateway.list", "gateway.read", "task.read", "task.control"]
 	permitted(fixture.ask(action, ""))
 }
 

@@ -20,10 +20,14 @@ test_allowed if {
 test_refused if {
 	decision := decide(fixture.run("readonly", [["id"]]), {})
 	object.remove(decision, ["reasons"]) == {
-		"allow": false, "limits": {"seconds": 0, "output_bytes": 0, "concurrent": 0},
+		"allow": false, "limits": {"seconds": 60, "output_bytes": 1048576, "concurrent": 2},
 		"redact": [], "record": "full", "approval": null,
 	}
 	fixture.codes(decision) == {"command_program"}
+}
+
+test_refused_without_limits if {
+	decide(object.union(uptime, {"host": {"alias": "x"}}), {}).limits == {"seconds": 0, "output_bytes": 0, "concurrent": 0}
 }
 
 # Each of the four has a veto.

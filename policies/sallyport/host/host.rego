@@ -4,22 +4,49 @@
 #   A host has to be in the inventory, of a kind whose shell is known, and some
 #   rule of policy.yml has to grant the caller a profile on it; the same goes for
 #   each jump host on the way. Which commands a profile permits is not asked here.
+#   Whoever could use a host may ask about it, and it is in the lists of nobody else.
 package sallyport.host
 
 import data.sallyport.lib.reason
 
 permit if {
-	input.host.source == "inventory"
-	input.host.kind == "posix"
+	within_reach
 	some _ in granted
-	[hop | some hop in input.host.via; not holds(hop)] == []
-	[op | some op in input.ops; startswith(op.action, "gateway.")] == []
+	[op | some op in input.ops; asks_gateway(op)] == []
 }
 
 permit if {
 	input.host.source == "gateway"
+	stays
+}
+
+# A question about a host is answered to whoever could use the host.
+permit if {
+	within_reach
+	usable != set()
+	asks_about_host
+}
+
+within_reach if {
+	input.host.source == "inventory"
+	input.host.kind == "posix"
+	[hop | some hop in input.host.via; not holds(hop)] == []
+}
+
+# METADATA
+# title: Nothing of the call leaves the gateway
+stays if {
+	input.ops != []
 	[op | some op in input.ops; not asks_gateway(op)] == []
 }
+
+asks_about_host if {
+	input.ops != []
+	[op | some op in input.ops; op.action != "gateway.read"] == []
+}
+
+# usable are the profiles that let the caller do something on the host.
+usable := granted - denied
 
 class := data.site.classes[data.site.hosts[input.host.alias].class]
 
@@ -58,6 +85,8 @@ holds(hop) if {
 hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
 
 asks_gateway(op) if startswith(op.action, "gateway.")
+
+asks_gateway(op) if startswith(op.action, "task.")
 
 # METADATA
 # title: The host is not in the inventory
@@ -102,6 +131,18 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 }
 
 # METADATA
+# title: What is granted on this host is denied, too
+# custom:
+#   code: host_denied
+#   remedy: pick another host; a rule of policy.yml that denies goes over those that allow
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	asks_about_host
+	count(granted) > 0
+	count(usable) == 0
+	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
+}
+
+# METADATA
 # title: No rule grants the caller a jump host on the way
 # custom:
 #   code: host_hop_not_granted
@@ -121,6 +162,7 @@ reasons contains reason.of(rego.metadata.rule(), action) if some action in mispl
 
 misplaced contains op.action if {
 	input.host.source == "inventory"
+	not asks_about_host
 	some op in input.ops
 	asks_gateway(op)
 }

@@ -88,16 +88,66 @@ test_hop[name] if {
 	tc.codes == {reason.code | some reason in reasons}
 }
 
+test_task if host.permit with input as fixture.ask("task.read", "status") with data.site as fixture.site
+
 test_gateway if {
 	call := fixture.ask("gateway.list", "hosts")
 	host.permit with input as call with data.site as fixture.site
 	codes(call) == set()
 }
 
+about(fields) := object.union(uptime, {
+	"host": fields,
+	"ops": fixture.ask("gateway.read", "host").ops,
+})
+
+asking := {
+	"granted": {"class": {"allow": granting.any, "deny": none}, "codes": set()},
+	"granted to a group": {"class": {"allow": granting.group, "deny": none}, "codes": set()},
+	"nothing granted": {"class": {"allow": none, "deny": none}, "codes": {"host_not_granted"}},
+	"granted to another": {
+		"class": {"allow": withholding["another subject"], "deny": none},
+		"codes": {"host_not_granted"},
+	},
+	"denied as well": {"class": {"allow": granting.any, "deny": granting.subject}, "codes": {"host_denied"}},
+	"another profile is denied": {
+		"class": {"allow": granting.any, "deny": {"any": {"ops": fixture.grant}, "groups": {}, "subjects": {}}},
+		"codes": set(),
+	},
+}
+
+test_asking_about_a_host[name] if {
+	some name, tc in asking
+	call := about({})
+	permitted(call, replaced(tc.class)) == no(tc.codes)
+	reasons := host.reasons with input as call with data.site as replaced(tc.class)
+	tc.codes == {reason.code | some reason in reasons}
+}
+
+test_asking_about_a_host_that_is_not_there if {
+	call := about({"alias": "web9"})
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {"host_unknown"}
+}
+
+test_asking_about_a_host_out_of_reach[code] if {
+	some code, fields in {
+		"host_kind": {"kind": "network"},
+		"host_hop_not_granted": {"via": [{"alias": "x", "hostname": "hop", "port": 22, "addresses": []}]},
+	}
+	call := about(fields)
+	not host.permit with input as call with data.site as fixture.site
+	codes(call) == {code}
+}
+
 test_mixed[name] if {
 	some name, call in {
 		"command in the gateway": object.union(uptime, {"host": {"source": "gateway"}}),
 		"gateway on a host": object.union(uptime, {"ops": fixture.ask("gateway.list", "hosts").ops}),
+		"question and command": object.union(uptime, {"ops": array.concat(
+			uptime.ops,
+			fixture.ask("gateway.read", "host").ops,
+		)}),
 	}
 	not host.permit with input as call with data.site as fixture.site
 	codes(call) == {"host_mixed"}

@@ -10,6 +10,7 @@ import data.sallyport.lib.reason
 
 permit if {
 	limits
+	[name | some name; bounds := data.custom[name].limits; not well_formed(bounds)] == []
 	bounds := effective
 	below(bounds.concurrent, input.usage.running.host)
 	below(bounds.calls_per_minute, input.usage.calls_last_minute.subject)
@@ -46,6 +47,20 @@ bounds_of(name) := {bound |
 	bound > 0
 }
 
+# well_formed says that a custom package's limits are limits: whole numbers under
+# names that mean something.
+well_formed(bounds) if {
+	is_object(bounds)
+	[name | some name, bound in bounds; not whole(name, bound)] == []
+}
+
+whole(name, bound) if {
+	name in {"seconds", "output_bytes", "concurrent", "calls_per_minute"}
+	is_number(bound)
+	bound >= 0
+	floor(bound) == bound
+}
+
 # below says that one more is within a limit.
 below(0, _)
 
@@ -72,6 +87,20 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 		input.usage.calls_last_minute.subject,
 		effective.calls_per_minute,
 	])
+}
+
+# METADATA
+# title: Limits of this site cannot be understood
+# custom:
+#   code: limit_malformed
+#   remedy: >-
+#     tell the operator; limits of a custom package is an object of whole numbers
+#     under seconds, output_bytes, concurrent and calls_per_minute
+reasons contains reason.of(rego.metadata.rule(), detail) if {
+	some name
+	bounds := data.custom[name].limits
+	not well_formed(bounds)
+	detail := sprintf("custom.%s says %s", [name, json.marshal(bounds)])
 }
 
 # METADATA

@@ -68,6 +68,28 @@ test_custom[name] if {
 	got == {"seconds": tc.want[0], "output_bytes": tc.want[1], "concurrent": tc.want[2]}
 }
 
+# Limits that nobody can read refuse, rather than leave the wider ones in force.
+test_custom_malformed[name] if {
+	some name, said in {
+		"negative": {"seconds": -5},
+		"misspelt": {"secs": 5},
+		"a string": {"seconds": "5"},
+		"a fraction": {"seconds": 5.5},
+		"a list": [1],
+		"a number": 5,
+	}
+	custom := {"team": {"limits": said}}
+	not permitted_with(custom)
+	reasons := limit.reasons with input as uptime with data.site as fixture.site with data.custom as custom
+	{reason.code | some reason in reasons} == {"limit_malformed"}
+}
+
+test_custom_well_formed if permitted_with({"team": {"limits": {"seconds": 5, "calls_per_minute": 100}}})
+
+permitted_with(custom) if {
+	limit.permit with input as uptime with data.site as fixture.site with data.custom as custom
+} else := false
+
 test_custom_rate if {
 	call := object.union(uptime, {"usage": usage(0, 5)})
 	custom := {"a": {"limits": {"calls_per_minute": 5}}}

@@ -7,9 +7,11 @@
 #   address is looked up once for each length in use.
 package sallyport.network
 
+import data.sallyport.host
 import data.sallyport.lib.reason
 
-permit if input.host.source == "gateway"
+# A call that stays in the gateway dials nothing.
+permit if host.stays
 
 permit if {
 	some address in input.network.addresses
@@ -26,14 +28,21 @@ reachable(hop) if {
 dialable(address) if {
 	data.site.network.closed == false
 	address.scope in usable
-	not within(data.site.network.block, address)
+	not blocked(address)
 }
 
 dialable(address) if {
 	within(data.site.network.allow, address)
 	address.scope in usable
-	not within(data.site.network.block, address)
+	not blocked(address)
 }
+
+blocked(address) if within(data.site.network.block, address)
+
+# A translator would take the call to an IPv4 address.
+blocked(address) if within(data.site.network.block, inner(address))
+
+inner(address) := {"family": 4, "bits": address.embedded} if address.embedded != ""
 
 # usable are the kinds of addresses that are one machine's, not all of them or
 # none.
@@ -45,6 +54,11 @@ within(networks, address) if {
 	prefixes[substring(address.bits, 0, to_number(length))]
 }
 
+# faces are an address and the one that it leads to.
+faces(address) := [address, inner(address)]
+
+faces(address) := [address] if not inner(address)
+
 # METADATA
 # title: The name does not resolve to an address
 # custom:
@@ -52,6 +66,7 @@ within(networks, address) if {
 #   remedy: check the host's entry in servers.yml, or the gateway's name server
 reasons contains reason.of(rego.metadata.rule(), name) if {
 	input.host.source != "gateway"
+	not host.stays
 	some name, _ in unresolved
 }
 
@@ -62,8 +77,9 @@ reasons contains reason.of(rego.metadata.rule(), name) if {
 #   remedy: pick another host; network.block_ips and block_cidrs of policy.yml are the operator's
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some target in dialled
-	some length, prefixes in data.site.network.block[format_int(target.address.family, 10)]
-	network := prefixes[substring(target.address.bits, 0, to_number(length))]
+	some address in faces(target.address)
+	some length, prefixes in data.site.network.block[format_int(address.family, 10)]
+	network := prefixes[substring(address.bits, 0, to_number(length))]
 	detail := sprintf("%s of %s is in %s", [target.address.ip, target.name, network])
 }
 

@@ -13,7 +13,13 @@ six := {"6": {"16": {"0010000000000001": "2001::/16"}}}
 
 v6 := {
 	"ip": "2001:db8::1", "family": 6, "scope": "global",
-	"bits": concat("", ["00100000000000010000110110111000", sprintf("%096d", [1])]),
+	"bits": concat("", ["00100000000000010000110110111000", sprintf("%096d", [1])]), "embedded": "",
+}
+
+translated := {
+	"ip": "64:ff9b::a00:b", "family": 6, "scope": "global",
+	"bits": concat("", ["00000000011001001111111110011011", sprintf("%096b", [167772171])]),
+	"embedded": "00001010000000000000000000001011",
 }
 
 hop(addresses) := [{"alias": "bastion", "hostname": "bastion.internal", "port": 22, "addresses": addresses}]
@@ -31,6 +37,14 @@ cases := {
 	"another family is listed": {"network": closed(six), "call": uptime, "codes": {"network_not_allowed"}},
 	"nothing is listed": {"network": closed({}), "call": uptime, "codes": {"network_not_allowed"}},
 	"blocked": {"network": blocked(ten), "call": uptime, "codes": {"network_blocked"}},
+	"what a translator leads to is blocked": {
+		"network": blocked(ten), "call": to({"address": "64:ff9b::a00:b", "addresses": [translated]}),
+		"codes": {"network_blocked"},
+	},
+	"what a translator leads to is not listed by that": {
+		"network": closed(ten), "call": to({"address": "64:ff9b::a00:b", "addresses": [translated]}),
+		"codes": {"network_not_allowed"},
+	},
 	"another is blocked": {"network": blocked(six), "call": uptime, "codes": set()},
 	"listed and blocked": {
 		"network": {"closed": true, "allow": ten, "block": host_only},
@@ -87,6 +101,16 @@ test_gateway if {
 	call := fixture.ask("gateway.list", "hosts")
 	network.permit with input as call with data.site as fixture.site
 	network.reasons == set() with input as call with data.site as fixture.site
+}
+
+test_question_about_a_host_dials_nothing if {
+	call := object.union(by([]), {
+		"ops": fixture.ask("gateway.read", "host").ops,
+		"network": {"address": "", "addresses": []},
+	})
+	site := object.union(object.remove(fixture.site, ["network"]), {"network": closed({})})
+	network.permit with input as call with data.site as site
+	network.reasons == set() with input as call with data.site as site
 }
 
 permitted(call, site) if {

@@ -43,6 +43,8 @@ var checks = []check{
 	{"refusal", refusal},
 	{"argument", argument},
 	{"unknown", unknown},
+	{"resources", resources},
+	{"prompts", prompts},
 	{"cancel", cancel},
 }
 
@@ -230,6 +232,80 @@ func unknown(ctx context.Context, c *client) error {
 	_, err := c.call(ctx, "ssh_rum", nil)
 	if err == nil || !strings.Contains(err.Error(), "ssh_rum") || !strings.Contains(err.Error(), "ssh_run") {
 		return fmt.Errorf("an unknown tool is not answered with close names: %v", err)
+	}
+	return nil
+}
+
+// resources wants the lists, what they name, and an error for what is not there.
+func resources(ctx context.Context, c *client) error {
+	list, err := c.ListResources(ctx, nil)
+	if err != nil {
+		return err
+	}
+	templates, err := c.ListResourceTemplates(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if len(list.Resources) != 1 || list.Resources[0].URI != "ssh://hosts" || len(templates.ResourceTemplates) != 3 {
+		return fmt.Errorf("%d resources and %d templates", len(list.Resources), len(templates.ResourceTemplates))
+	}
+	var hosts struct {
+		Count int
+		Hosts []struct{ Alias string }
+	}
+	if err := c.read(ctx, "ssh://hosts", &hosts); err != nil {
+		return err
+	}
+	if hosts.Count != len(hosts.Hosts) || !slices.ContainsFunc(hosts.Hosts, func(h struct{ Alias string }) bool { return h.Alias == c.alias }) {
+		return fmt.Errorf("no %s among %v", c.alias, hosts)
+	}
+	for _, t := range templates.ResourceTemplates {
+		var part struct {
+			Alias  string
+			Probes []struct{ Allowed bool } `json:"policy_probes"`
+		}
+		uri := strings.Replace(t.URITemplate, "{alias}", c.alias, 1)
+		if err := c.read(ctx, uri, &part); err != nil {
+			return err
+		}
+		if part.Alias != c.alias || strings.HasSuffix(uri, "/capabilities") && (len(part.Probes) == 0 || !part.Probes[0].Allowed) {
+			return fmt.Errorf("%s holds %+v", uri, part)
+		}
+	}
+	if err := c.read(ctx, "ssh://host/moon", &hosts); err == nil || !strings.Contains(err.Error(), "ssh://host/moon") {
+		return fmt.Errorf("a host that is not there: %v", err)
+	}
+	return nil
+}
+
+func (c *client) read(ctx context.Context, uri string, to any) error {
+	r, err := c.ReadResource(ctx, &mcp.ReadResourceParams{URI: uri})
+	if err != nil {
+		return err
+	}
+	if len(r.Contents) != 1 || r.Contents[0].MIMEType != "application/json" {
+		return fmt.Errorf("%s has %d contents", uri, len(r.Contents))
+	}
+	return json.Unmarshal([]byte(r.Contents[0].Text), to)
+}
+
+func prompts(ctx context.Context, c *client) error {
+	list, err := c.ListPrompts(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if len(list.Prompts) != 6 {
+		return fmt.Errorf("%d prompts", len(list.Prompts))
+	}
+	for _, p := range list.Prompts {
+		r, err := c.GetPrompt(ctx, &mcp.GetPromptParams{Name: p.Name})
+		if err != nil {
+			return err
+		}
+		text, ok := r.Messages[0].Content.(*mcp.TextContent)
+		if !ok || len(r.Messages) != 1 || p.Description == "" || len(text.Text) < 100 {
+			return fmt.Errorf("%s has %d messages, the first one %+v", p.Name, len(r.Messages), r.Messages[0].Content)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Words of calls and of their output, none of which any record may show.
+const (
+	wordOne = "plover"
+	wordTwo = "xyzzy"
+)
+
+// TestOrchestratorRecords provokes every kind of record that
+// mcp-ssh-orchestrator writes, by the name it has there, and those that it
+// should have written, and finds what stands for it in the two logs. Progress
+// is told to the caller over MCP and is no record.
+func TestOrchestratorRecords(t *testing.T) {
+	p := newParity(t)
+	run := func(alias, command string) func(*testing.T) {
+		return func(t *testing.T) { p.run(t, alias, command) }
+	}
+	const decisions, stream = "decisions.jsonl", "audit.jsonl"
+	for _, row := range []struct {
+		record  string
+		provoke func(*testing.T)
+		log     string
+		with    []string // what one line, written meanwhile, holds
+	}{
+		{"policy_decision", run("web1", "echo "+wordOne), decisions, []string{`"timestamp":"2`, `"alias":"web1"`, `"hash":"`, `"allow":true`, `"mode":"run"`}},
+		{"policy_decision of a plan", func(t *testing.T) { p.call(t, "ssh_plan", runArgs("web1", "echo "+wordOne)) }, decisions, []string{`"mode":"plan"`, `"hash":"`}},
+		{"audit", run("web1", "echo "+wordOne), stream, []string{
+			`"type":"finished"`, `"ts":"2`, `"alias":"web1"`, `"hash":"`, `"exit_code":0`, `"duration_ms":`, `"bytes_out":7`, `"bytes_err":0`,
+			`"cancelled":false`, `"timeout":false`, `"target_ip":"127.0.0.1"`, `"decision_id":"`, `"subject":"`, `"tool":"ssh_run"`,
+		}},
+		{"audit of a time limit", func(t *testing.T) { p.call(t, "ssh_run", runArgs("web1", "sleep 60").with("max_seconds", 1)) }, stream, []string{`"type":"finished"`, `"timeout":true`, `"stop":"timeout"`, `"survivors":0`}},
+		{"trace", run("web1", "uptime"), stream, []string{`"type":"finished"`, `"duration_ms":`}},
+		{"command_bypass_attempt", run("web1", `"r"m -r''f / `+wordOne), decisions, []string{`"code":"command_text_denied"`, `"allow":false`}},
+		{"command_bypass_attempt, in the other log", run("web1", `"r"m -r''f / `+wordOne), stream, []string{`"type":"refused"`, `"failure":"command_`}},
+		{"command_chain_parsed", run("web1", "echo "+wordOne+" && echo "+wordTwo), decisions, []string{`"shape":"list"`, `"features":["and"]`}},
+		{"command_chain_denied", run("web1", "uptime && "+wordOne), stream, []string{`"type":"refused"`, `"failure":"command_program"`}},
+		{"null_byte_injection_attempt", run("web1", wordOne+"\x00"), decisions, []string{`"code":"command_not_understood"`, `"error":{"code":"bad_text"`}},
+		{"control_character_injection_attempt", run("web1", wordOne+"\x1b"), stream, []string{`"type":"refused"`, `"failure":"command_not_understood"`}},
+		{"a bad argument", func(t *testing.T) { p.run(t, "web1/", wordOne) }, stream, []string{`"type":"invalid"`, `"failure":"bad_arguments"`}},
+		{"a network denial", run("forbidden", "echo "+wordOne), stream, []string{`"type":"refused"`, `"failure":"network_blocked"`, `"target_ip":"` + forbidden + `"`}},
+		{"dns_rate_limit_exceeded", func(t *testing.T) {
+			eventually(t, "look-ups are limited", func() bool {
+				for range 12 {
+					p.run(t, "unknown", "uptime")
+				}
+				return strings.Contains(p.lastLine(t, stream, `"alias":"unknown"`), "network_lookup_limit")
+			})
+		}, stream, []string{`"type":"refused"`, `"failure":"network_lookup_limit"`, `"alias":"unknown"`}},
+		{"the same, in the other log", run("unknown", "uptime"), decisions, []string{`"resolver":"`, `"code":"network_unresolved"`}},
+		{"run_exception", run("nobody", "echo "+wordOne), stream, []string{`"type":"finished"`, `"outcome":"not_started"`, `"failure":"connection_refused"`, `"exit_code":null`}},
+		{"describe_host_exception", func(t *testing.T) { p.call(t, "ssh_describe_host", callArgs{"alias": "moon"}) }, stream, []string{`"tool":"ssh_describe_host"`, `"failure":"unknown_host"`}},
+		{"reload", func(t *testing.T) { p.call(t, "ssh_reload_config", nil) }, stream, []string{`"type":"reload"`, `"subject":"`}},
+		{"config_error", p.bad("servers.yml", "hosts: [\n"), stream, p.unloaded("servers.yml:", "not YAML")},
+		{"config_error, a file too large", p.bad("servers.yml", strings.Repeat("#", 10<<20+1)), stream, p.unloaded("servers.yml:", "larger than")},
+		{"path_traversal_attempt, key", p.badEntry("key_path: ../shadow"), stream, p.unloaded("credentials.yml:", "'..'")},
+		{"path_traversal_attempt, secret", p.badEntry("password_secret: file:../x"), stream, p.unloaded("credentials.yml:", "not the name of a secret file")},
+		{"file_validation_failed", p.badEntry("key_path: ."), stream, p.unloaded("credentials.yml:", "the directory of keys itself")},
+		{"input_length_limit_exceeded", p.badEntry("password_secret: " + strings.Repeat("s", 101)), stream, p.unloaded("credentials.yml:", "longer than 100 characters")},
+		{"invalid_secret_name", p.badEntry("password_secret: 'a b'"), stream, p.unloaded("credentials.yml:", "is not the name of a secret")},
+		{"insecure_file_permissions", p.badFile("secrets/.env", "pw=CANARY", 0o644, "password_secret: pw"), stream, p.unloaded("secrets/.env", "mode 0644 is open to others")},
+		{"insecure_file_permissions, at a login", func(t *testing.T) {
+			p.chmod(t, "keys/stranger", 0o644)
+			p.run(t, "stranger", "uptime")
+			p.chmod(t, "keys/stranger", 0o600)
+		}, stream, []string{`"type":"finished"`, `"outcome":"not_started"`, `"failure":"credentials_unusable"`, "mode 0644 is open to others"}},
+		{"env_file_parse_error", p.badFile("secrets/.env", "CANARY", 0o600, "password_secret: pw"), stream, p.unloaded("secrets/.env", "line 1 is not KEY=value")},
+		{"file_size_limit_exceeded", p.badFile("secrets/.env", strings.Repeat("#", 100<<10+1), 0o600, "password_secret: pw"), stream, p.unloaded("secrets/.env", "larger than 102400 bytes")},
+		{"load_host_keys_failed", p.bad("keys/known_hosts", "@revoked nonsense\n"), stream, p.unloaded("known_hosts:1", "cannot be understood")},
+		{"host_key_policy_deprecated", p.bad("policy.yml", "limits: {host_key_auto_add: true}\n"), stream, []string{`"type":"reload"`, "host_key_auto_add: true is ignored"}},
+	} {
+		t.Run(row.record, func(t *testing.T) {
+			before := len(readLinesOf(t, filepath.Join(p.dir, row.log)))
+			row.provoke(t)
+			lines := readLinesOf(t, filepath.Join(p.dir, row.log))[before:]
+			if !anyHolds(lines, row.with) {
+				t.Errorf("no record with %q among\n%s", row.with, strings.Join(lines, "\n"))
+			}
+		})
+	}
+	for _, log := range []string{decisions, stream} {
+		for _, word := range []string{wordOne, wordTwo, "CANARY"} {
+			if line := p.lastLine(t, log, word); line != "" {
+				t.Errorf("%s shows %q: %s", log, word, line)
+			}
+		}
+	}
+}
+
+func (s site) chmod(t *testing.T, file string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(filepath.Join(s.dir, file), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func anyHolds(lines, parts []string) bool {
+	for _, line := range lines {
+		all := true
+		for _, part := range parts {
+			all = all && strings.Contains(line, part)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// unloaded is what the record of a configuration that does not load holds.
+func (p *parity) unloaded(parts ...string) []string {
+	return append([]string{`"type":"reload"`, `"failure":"reload"`}, parts...)
+}
+
+// bad reloads with a file that is wrong, and then as it was.
+func (p *parity) bad(file, content string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		p.reloadWith(t, file, content)
+	}
+}
+
+func (p *parity) reloadWith(t *testing.T, file, content string) reply {
+	t.Helper()
+	good, err := os.ReadFile(filepath.Join(p.dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write(t, file, content, 0o600)
+	answer := p.call(t, "ssh_reload_config", nil)
+	p.write(t, file, string(good), 0o600)
+	if r := p.call(t, "ssh_reload_config", nil); r.IsError {
+		t.Errorf("as it was: %s", r.Text)
+	}
+	return answer
+}
+
+// badEntry reloads with one more entry of credentials.
+func (p *parity) badEntry(words string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		good, err := os.ReadFile(filepath.Join(p.dir, "credentials.yml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.bad("credentials.yml", string(good)+"  - {name: bad, username: bad, "+words+"}\n")(t)
+	}
+}
+
+// badFile does so while a file is there that is wrong.
+func (p *parity) badFile(file, content string, mode os.FileMode, words string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		p.write(t, file, content, mode)
+		p.badEntry(words)(t)
+		if err := os.Remove(filepath.Join(p.dir, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// With record: full the decision log has the words, and the audit stream does
+// not even then.
+func TestFullRecords(t *testing.T) {
+	s := newSite(t)
+	s.write(t, "sallyport.yml", "log_level: error\npolicy: {timeout: 1s}\nlogs: {record: full, decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	mustCall(t, s.serveHTTP(t), runArgs("readonly", "echo "+wordOne+" "+wordTwo))
+	line := s.lastLine(t, "decisions.jsonl", wordOne)
+	var record struct {
+		Input struct {
+			Ops []struct{ Command struct{ Text string } }
+		}
+		Result struct{ Record string }
+		Masked []string
+	}
+	if err := json.Unmarshal([]byte(line), &record); err != nil {
+		t.Fatal(err)
+	}
+	if record.Result.Record != "full" || record.Input.Ops[0].Command.Text != "echo plover xyzzy" || len(record.Masked) > 0 {
+		t.Errorf("record %s", line)
+	}
+	if line := s.lastLine(t, "audit.jsonl", wordOne); line != "" {
+		t.Errorf("the audit stream shows the command: %s", line)
+	}
+}
