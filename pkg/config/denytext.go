@@ -29,15 +29,16 @@ type Spelling struct {
 	Operands []string `json:"operands"` // each begins one of the command's
 }
 
-// DenyTexts are the texts of all hosts: what each means, and by program the
-// commands that some spell out.
+// DenyTexts are the texts of all hosts: what each means, and by program those
+// that mean it and the commands that some spell out.
 type DenyTexts struct {
 	Meaning   map[string]DenyText   `json:"meaning"`
+	Programs  map[string][]string   `json:"programs"`
 	Spellings map[string][]Spelling `json:"spellings"`
 }
 
 func newDenyTexts(limits []Limits) DenyTexts {
-	all := DenyTexts{Meaning: map[string]DenyText{}, Spellings: map[string][]Spelling{}}
+	all := DenyTexts{Meaning: map[string]DenyText{}, Programs: map[string][]string{}, Spellings: map[string][]Spelling{}}
 	for _, l := range limits {
 		for _, text := range l.DenySubstrings {
 			all.add(text)
@@ -50,7 +51,11 @@ func (d DenyTexts) add(text string) {
 	if _, ok := d.Meaning[text]; ok {
 		return
 	}
-	d.Meaning[text] = meaningOf(text)
+	meaning := meaningOf(text)
+	d.Meaning[text] = meaning
+	if meaning.Program != "" {
+		d.Programs[meaning.Program] = append(d.Programs[meaning.Program], text)
+	}
 	if program, s, ok := spellingOf(text); ok {
 		d.Spellings[program] = append(d.Spellings[program], s)
 	}
@@ -63,10 +68,12 @@ func meaningOf(text string) DenyText {
 	if m == nil {
 		return DenyText{}
 	}
-	// Where a shell would read a command: at the beginning, and behind what
-	// ends another one.
-	return DenyText{Program: m[1], Inside: "(^|[;&|(`{\\n])\\s*([^\\s;&|]*/)?" + regexp.QuoteMeta(m[1]) + `\s`}
+	return DenyText{Program: m[1], Inside: commandBegins + `([^\s;&|]*/)?` + regexp.QuoteMeta(m[1]) + `\s`}
 }
+
+// commandBegins is where a shell would read a command: at the beginning, behind
+// what ends another one, and behind what runs its words.
+const commandBegins = "(^|[;&|(`{\\n]|\\b(sudo|doas|exec|nohup|env|nice|timeout|command|time|xargs|then|do|else)\\b[^;&|]*\\s)\\s*"
 
 var (
 	plainWord    = regexp.MustCompile(`^[A-Za-z0-9._+/=:,@%-]+$`)

@@ -26,6 +26,7 @@ type CommandRule struct {
 	Fixed    int       `json:"fixed"`    // how many of them the rule spells out
 	Indices  []int     `json:"indices"`  // words that are paths; 0 is the program
 	Patterns []Pattern `json:"patterns"` // one of which fits a path, or the command
+	All      bool      `json:"all"`      // any command, whatever runs it
 }
 
 // anyNumber of words.
@@ -166,40 +167,71 @@ func (w *written) rules(v value, action string) []CommandRule {
 	if w.has("simple_binaries") || w.has("simple_max_args") {
 		list = append(list, w.simpleRules(v, deny)...)
 	}
-	for _, key := range []string{"binary", "arg_prefix", "allow_extra_args", "path_args"} {
-		if w.has(key) {
-			return append(list, w.structuredRules(v, deny)...)
-		}
+	if slices.ContainsFunc([]string{"binary", "arg_prefix", "allow_extra_args", "path_args"}, w.has) {
+		list = append(list, w.structuredRules(v, deny)...)
+	}
+	if !deny {
+		warnOfUnseen(v, list)
 	}
 	return list
+}
+
+// warnOfUnseen reports programs of rules that allow which run what nobody can
+// permit: there has to be something else that the rules can match.
+func warnOfUnseen(v value, rules []CommandRule) {
+	var unseen []string
+	programs := 0
+	for _, r := range rules {
+		programs += max(1, len(r.Programs))
+		for _, program := range r.Programs {
+			if slices.Contains(opaque, path.Base(program)) {
+				unseen = append(unseen, program)
+			}
+		}
+	}
+	fault := faultf("allow the programs themselves instead", "%s: runs what its words do not show, so every command with it is refused", strings.Join(unseen, ", "))
+	switch {
+	case unseen == nil:
+	case len(unseen) == programs:
+		fault.message += " and the rule can never match"
+		v.fail(fault)
+	default:
+		v.warn(fault)
+	}
 }
 
 func (w *written) globRules(deny bool) []CommandRule {
 	at := w.at["commands"]
 	var list []CommandRule
 	for _, glob := range w.globs {
-		p, f := linePattern(glob, deny)
+		p, whole, f := linePattern(glob, deny)
 		if f != nil {
 			at.fail(f)
 			continue
 		}
-		list = append(list, globRule(p))
+		r := CommandRule{
+			Kind: "glob", Says: glob, Most: anyNumber, Patterns: []Pattern{p},
+			All: strings.Trim(glob, "* ") == "",
+		}
+		if len(whole) > 0 {
+			r.Programs, r.Fixed = whole[:1], len(whole)-1
+		}
+		if deny {
+			r.Parts = globParts(glob)
+		}
+		list = append(list, r)
 	}
 	return list
 }
 
-func globRule(p Pattern) CommandRule {
-	r := CommandRule{Kind: "glob", Says: p.Text, Most: anyNumber, Patterns: []Pattern{p}}
-	words := strings.Split(p.Literal, " ")
-	whole := words[:len(words)-1] // the last one may go on
-	if p.exact() {
-		whole = words
+// globParts are the words of a glob that ends with * and has no other sign: what
+// it denies is denied in another order, too.
+func globParts(glob string) []string {
+	words := strings.Fields(strings.TrimRight(glob, "* "))
+	if len(words) < 2 || strings.ContainsAny(strings.Join(words, ""), globSpecial+"'\"") {
+		return nil
 	}
-	if len(whole) > 0 && whole[0] != "" {
-		r.Programs = whole[:1]
-		r.Fixed = len(whole) - 1
-	}
-	return r
+	return partsOf(words[1:])
 }
 
 // exact says that nothing in a pattern is special.
@@ -298,19 +330,25 @@ func (w *written) sound(v value) bool {
 	return ok
 }
 
-// partsOf takes joined letters of options apart: -rf is -r and -f. Longer words
-// behind a single dash are names, as those of find are.
+// partsOf takes words apart as far as their order says nothing: -rf is -r and -f,
+// --a=b is --a and b. Longer words behind a single dash are names, as those of
+// find are.
 func partsOf(words []string) []string {
 	parts := []string{}
 	for _, word := range words {
-		if len(word) > 4 || len(word) < 3 || word[0] != '-' || word[1] == '-' {
+		name, value, joined := strings.Cut(word, "=")
+		switch {
+		case strings.HasPrefix(word, "--") && joined:
+			parts = append(parts, name, value)
+		case len(word) < 3 || len(word) > 4 || word[0] != '-' || word[1] == '-':
 			parts = append(parts, word)
-			continue
-		}
-		for _, letter := range word[1:] {
-			parts = append(parts, "-"+string(letter))
+		default:
+			for _, letter := range word[1:] {
+				parts = append(parts, "-"+string(letter))
+			}
 		}
 	}
+	slices.Sort(parts)
 	return slices.Compact(parts)
 }
 
@@ -381,10 +419,16 @@ func commandRules(rules []rule) map[string]CommandRule {
 	return all
 }
 
-// fill makes what is not there empty.
+// maxSays is how much of a rule a refusal tells, in bytes.
+const maxSays = 200
+
+// fill makes what is not there empty, and what is long short.
 func (r *CommandRule) fill() {
 	r.Programs, r.Prefix, r.Parts = list(r.Programs), list(r.Prefix), list(r.Parts)
 	r.Indices, r.Patterns = list(r.Indices), list(r.Patterns)
+	if len(r.Says) > maxSays {
+		r.Says = strings.ToValidUTF8(r.Says[:maxSays], "") + "..."
+	}
 }
 
 func list[T any](s []T) []T {

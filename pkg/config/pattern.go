@@ -14,58 +14,89 @@ type Pattern struct {
 	Literal    string `json:"literal"`
 }
 
-// InnerBlank stands in a command's text for a blank inside a word, so that only
+// innerBlank stands in a command's text for a blank inside a word, so that only
 // the blanks between words look like blanks. No command line can hold it.
 const innerBlank = '\u0001'
 
 // dialect is what the signs of a glob stand for.
 type dialect struct {
-	any   string // one character, for ? and, repeated, for *
-	never string // what [!abc] does not match either, as the inside of a class
+	deny  bool   // what it leaves open is anything
+	words bool   // the glob is over several words, some of which may be quoted
 	blank string // a blank between words
 	inner string // a blank inside quotes
-	words bool   // the glob is over several words, some of which may be quoted
 }
 
 var (
-	// What an allow rule leaves open never fills in for a blank inside a word
-	// or for a character that is one of the shell's when it is not quoted: those
-	// have to be in the pattern.
-	allowedLine = dialect{any: `[^;&|<>()$\x60\\"'\x01\t\n]`, never: `;&|<>()$\x60\\"'\x01\t\n`, blank: ` `, inner: `\x01`, words: true}
-	// What a deny rule leaves open is anything, however it is spaced.
-	deniedLine = dialect{any: `(?s:.)`, blank: `\s+`, inner: `\s+`, words: true}
-	// A path that is allowed is a file beside the others, not below them; what
-	// is denied reaches down.
-	allowedPath = dialect{any: `[^/]`, never: `/`, blank: ` `, inner: ` `}
-	deniedPath  = dialect{any: `(?s:.)`, blank: ` `, inner: ` `}
+	allowedLine = dialect{words: true, blank: ` `, inner: `\x01`}
+	// However a command is spaced that is denied, it is denied.
+	deniedLine  = dialect{words: true, deny: true, blank: `\s+`, inner: `\s+`}
+	allowedPath = dialect{blank: ` `, inner: ` `}
+	deniedPath  = dialect{deny: true, blank: ` `, inner: ` `}
 )
 
-// linePattern reads a glob over the text of one command.
-func linePattern(text string, deny bool) (Pattern, *fault) {
+// A sign of a glob in a rule that allows does not reach across a slash: a path
+// stands for a file beside the others, not for one below them. In a glob over a
+// command, * is any number of words, but in a glob that has a slash none of
+// those words may.
+const (
+	anything   = `(?s:.)`
+	inPath     = `[^/]`
+	inPathWord = `[^/ ]`
+)
+
+// linePattern reads a glob over the text of one command, and the words at its
+// beginning that it spells out.
+func linePattern(text string, deny bool) (Pattern, []string, *fault) {
+	d := allowedLine
 	if deny {
-		return deniedLine.pattern(text)
+		d = deniedLine
 	}
-	return allowedLine.pattern(text)
+	g := d.read(strings.TrimSpace(text))
+	return Pattern{Text: text, Expression: g.expression.String(), Literal: g.literal.String()}, g.whole, g.bad
 }
 
 // pathPattern reads a glob over one word that is a path.
 func pathPattern(text string, deny bool) (Pattern, *fault) {
+	d := allowedPath
 	switch {
 	case strings.HasPrefix(text, "~"):
 		return Pattern{}, faultf("write the directory out", "%q begins with ~, which is no literal path, so it can never match", text)
-	case unclean.MatchString(strings.Trim(text, "/")):
+	case unclean.MatchString(text):
 		return Pattern{}, faultf("write the path without them", "%q has empty components, . or .. in it, so it can never match", text)
 	case deny:
-		return deniedPath.pattern(text)
+		d = deniedPath
 	}
-	return allowedPath.pattern(text)
+	g := d.read(text)
+	return Pattern{Text: text, Expression: g.expression.String(), Literal: g.literal.String()}, g.bad
 }
 
-// unclean is what a path has to be free of, its first and last slash aside.
-var unclean = regexp.MustCompile(`(^|/)(\.\.?)?(/|$)`)
+// unclean is what a path has to be free of.
+var unclean = regexp.MustCompile(`(^|/)\.\.?(/|$)|//`)
 
-func (d dialect) pattern(text string) (Pattern, *fault) {
-	g := globber{dialect: d, text: text, rest: []rune(text)}
+// globber turns a glob into a regular expression, sign by sign.
+type globber struct {
+	dialect
+	text  string
+	rest  []rune
+	paths bool // there is a slash in it
+
+	quote   rune   // that is open
+	word    string // what is literal of the word so far
+	began   bool   // the word has
+	mixed   bool   // something in the word is not literal
+	slash   bool   // the word has one
+	runs    bool   // the word before is one that runs its words, or an option of one
+	special bool   // something was not literal
+	number  int    // of words before this one
+
+	whole      []string // words at the beginning that are all literal
+	expression strings.Builder
+	literal    strings.Builder
+	bad        *fault
+}
+
+func (d dialect) read(text string) *globber {
+	g := &globber{dialect: d, text: text, rest: []rune(text), paths: strings.ContainsRune(text, '/')}
 	g.expression.WriteString("^")
 	for len(g.rest) > 0 && g.bad == nil {
 		g.next()
@@ -73,21 +104,9 @@ func (d dialect) pattern(text string) (Pattern, *fault) {
 	if g.bad == nil && g.quote != 0 {
 		g.bad = faultf("close the quote, or write \"'\"", "%q has a quote that is not closed", text)
 	}
+	g.endWord()
 	g.expression.WriteString("$")
-	return Pattern{Text: text, Expression: g.expression.String(), Literal: g.literal.String()}, g.bad
-}
-
-// globber turns a glob into a regular expression, sign by sign.
-type globber struct {
-	dialect
-	text       string
-	rest       []rune
-	quote      rune // that is open
-	special    bool // something was not literal
-	began      bool // a word has
-	expression strings.Builder
-	literal    strings.Builder
-	bad        *fault
+	return g
 }
 
 // What a shell would take for more than a part of a word.
@@ -96,40 +115,106 @@ const shellSigns = ";&|<>()$`\\\n"
 func (g *globber) next() {
 	r := g.rest[0]
 	g.rest = g.rest[1:]
+	bare := g.words && g.quote == 0
 	switch {
 	case r == '*':
-		g.sign(g.any + "*")
+		g.star()
 	case r == '?':
-		g.sign(g.any)
+		g.sign(g.character())
 	case r == '[':
 		g.class()
-	case g.words && g.quote == 0 && (r == '\'' || r == '"'):
+	case bare && (r == '\'' || r == '"'):
 		g.quote, g.began = r, true
-		return
 	case g.words && r == g.quote:
 		g.quote = 0
-		return
-	case g.words && g.quote == 0 && strings.ContainsRune(shellSigns, r):
+	case bare && !g.deny && strings.ContainsRune(shellSigns, r):
 		g.bad = faultf("write one for each command; a line of several is allowed when each of them is, and redirections and substitutions are refused anyway",
 			"%q has %q outside of quotes, but a rule judges one command, so it can never match", g.text, r)
-	case g.words && !g.began && g.quote == 0 && r == '~':
+	case bare && !g.deny && !g.began && r == '~':
 		g.bad = faultf("write the directory out", "%q has a word that begins with ~, which is not literal, so it can never match", g.text)
-	case r == ' ':
+	case r == ' ' && bare:
 		g.space()
-		return
+	case r == ' ' && g.words:
+		g.plain(innerBlank, g.inner)
 	default:
 		g.plain(r, regexp.QuoteMeta(string(r)))
 	}
-	g.began = true
 }
 
+// star is any text. Behind the name of a program it is not a longer name, but
+// whatever words follow: ps* does not stand for psql.
+func (g *globber) star() {
+	for len(g.rest) > 0 && g.rest[0] == '*' {
+		g.rest = g.rest[1:]
+	}
+	ends := len(g.rest) == 0 || g.rest[0] == ' '
+	switch component := g.expression.String()[g.expression.Len()-1] == '/' && (ends || g.rest[0] == '/'); {
+	case g.deny:
+		g.sign(anything + "*")
+	case !g.words && component:
+		g.sign(inPath + "+")
+	case !g.words:
+		g.sign(inPath + "*")
+	case g.slash && component:
+		g.sign(inPathWord + "+")
+	case g.names() && ends:
+		g.endWord()
+		g.sign("( " + g.anyOf() + "*)?")
+	case g.slash || g.names():
+		g.sign(inPathWord + "*")
+	default:
+		g.sign(g.anyOf() + "*")
+	}
+}
+
+// names says that the word is the name of a program, as far as one can see:
+// that of the command, or of one that is run by it.
+func (g *globber) names() bool {
+	return g.word != "" && !g.mixed && (g.number == 0 || g.runs && g.word[0] != '-')
+}
+
+// anyOf is a character of any number of words.
+func (g *globber) anyOf() string {
+	if g.paths {
+		return inPath
+	}
+	return anything
+}
+
+// character is one that is left open.
+func (g *globber) character() string {
+	switch {
+	case g.deny:
+		return anything
+	case g.words:
+		return inPathWord
+	}
+	return inPath
+}
+
+// space is between words, of however many blanks.
 func (g *globber) space() {
-	if g.quote != 0 {
-		g.plain(innerBlank, g.inner)
+	for len(g.rest) > 0 && g.rest[0] == ' ' {
+		g.rest = g.rest[1:]
+	}
+	g.endWord()
+	g.expression.WriteString(g.blank)
+	if !g.special {
+		g.literal.WriteByte(' ')
+	}
+	g.number++
+	g.word, g.began, g.mixed, g.slash = "", false, false, false
+}
+
+// endWord keeps a word that is literal, if all before it are.
+func (g *globber) endWord() {
+	if !g.began || g.mixed {
 		return
 	}
-	g.plain(' ', g.blank)
-	g.began = false
+	if !g.special {
+		g.whole = append(g.whole, g.word)
+	}
+	g.runs = runsWords(g.word) || g.runs && strings.HasPrefix(g.word, "-")
 }
 
 func (g *globber) plain(r rune, expression string) {
@@ -137,11 +222,13 @@ func (g *globber) plain(r rune, expression string) {
 	if !g.special {
 		g.literal.WriteRune(r)
 	}
+	g.word += string(r)
+	g.began, g.slash = true, g.slash || r == '/'
 }
 
 func (g *globber) sign(expression string) {
-	g.special = true
 	g.expression.WriteString(expression)
+	g.special, g.mixed, g.began = true, true, true
 }
 
 // class reads the inside of [abc], [a-z] or [!abc]. A range is one of letters or
@@ -169,10 +256,13 @@ func (g *globber) class() {
 		}
 		set.WriteByte('-')
 	}
-	if negated {
-		g.sign("[^" + set.String() + g.never + "]")
-	} else {
+	switch {
+	case !negated:
 		g.sign("[" + set.String() + "]")
+	case g.deny:
+		g.sign("[^" + set.String() + "]")
+	default:
+		g.sign("[^" + set.String() + "/ ]")
 	}
 }
 

@@ -17,6 +17,7 @@ type sitePolicy struct {
 	tags       map[string]limitLayer
 	network    SiteNetwork
 	rules      []rule
+	rulesAt    place
 	reload     ReloadGrant
 }
 
@@ -58,11 +59,16 @@ var limitTable = map[string]struct{ least, most, def int }{
 	"task_progress_interval": {1, 3600, 5},
 }
 
+// judges says that there are rules on commands.
+func (p *sitePolicy) judges() bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.written.judges() })
+}
+
 // builtin is the layer below all others. With rules of the orchestrator's
 // schemas, the texts that it denies go along.
 func (p *sitePolicy) builtin() limitLayer {
 	layer := limitLayer{numbers: map[string]int{}, deny: []string{}, denySet: true}
-	if slices.ContainsFunc(p.rules, func(r rule) bool { return r.written.judges() }) {
+	if p.judges() {
 		layer.deny = orchestratorTexts
 	}
 	for key, limit := range limitTable {
@@ -94,7 +100,10 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		"known_hosts_path": text(&p.knownHosts),
 		"limits":           limits(&p.limits),
 		"network":          p.readNetwork,
-		"rules":            l.rules(&p.rules, known),
+		"rules": func(v value) {
+			p.rulesAt = v.place
+			l.rules(&p.rules, known)(v)
+		},
 		"overrides": func(v value) {
 			v.object(fields{
 				"aliases": overrides(p.aliases, known.aliases, "alias"),

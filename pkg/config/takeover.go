@@ -13,20 +13,39 @@ import (
 // takeOver settles what a rule of another schema means under the file's version,
 // and warns of what used to be otherwise.
 func (p *sitePolicy) takeOver(version int, known hostNames) {
-	if version == 3 || !slices.ContainsFunc(p.rules, func(r rule) bool { return r.written.judges() }) {
+	if version == 3 || !p.judges() {
 		return
 	}
+	if version == 0 {
+		version = p.schema()
+	}
+	p.rulesAt.warn(faultf("settle the warnings and write version: 3, or have sallyport init --import write such a file",
+		"written for schema %d of mcp-ssh-orchestrator; here a newline ends a command, and redirections, &, variables, wildcards, ~, . and .. in paths are refused whatever a rule allows", version))
 	for i := range p.rules {
 		r := &p.rules[i]
 		if version == 2 {
 			r.dropGlobs()
 		}
+		r.warnOfPrograms()
 		for _, c := range r.commands {
 			r.warnOf(c)
 		}
 		r.warnOfCounts()
 	}
 	p.warnOfOrder(version, known)
+}
+
+// schema is that of a file that does not say: the second as soon as there is a
+// rule of it.
+func (p *sitePolicy) schema() int {
+	for _, r := range p.rules {
+		for key := range r.written.at {
+			if commandKeys[key] == 2 {
+				return 2
+			}
+		}
+	}
+	return 1
 }
 
 // dropGlobs leaves out what schema 2 does not read. A rule that denies is kept:
@@ -43,38 +62,70 @@ func (r *rule) dropGlobs() {
 	}
 }
 
-// runners run their words as another command. Which one has to be in a rule.
-var runners = []string{
-	"sudo", "doas", "timeout", "nice", "nohup", "ionice", "setsid", "stdbuf", "env", "command", "exec", "sh", "bash", "dash",
-}
-
-// warnOf tells what a rule allows less than it did, or for the first time.
-func (r *rule) warnOf(c CommandRule) {
-	if r.action != "allow" {
-		return
-	}
-	for _, program := range c.Programs {
-		switch {
-		case strings.Contains(program, "/") && c.Kind != "glob":
-			r.warn(faultf("remove it unless it is meant", "%s never matched, since paths were refused; now it allows that spelling, and no other", program))
-		case slices.Contains(runners, path.Base(program)) && c.Fixed == 0:
-			r.warn(faultf("write binary: "+program+" with the command in arg_prefix",
-				"%s runs other programs; by itself it no longer allows any of them", program))
+// warnOfPrograms tells which programs a rule does not allow as it did.
+func (r *rule) warnOfPrograms() {
+	var looks []string
+	for _, c := range r.commands {
+		for _, program := range c.Programs {
+			name := path.Base(program)
+			switch {
+			case r.action != "allow":
+			case strings.Contains(program, "/") && c.Kind != "glob":
+				r.warn(faultf("remove it unless it is meant", "%s never matched, since paths were refused; now it allows that spelling, and no other", program))
+			case runsWords(name) && c.Fixed == 0:
+				r.warn(faultf("write binary: "+program+" with the command in arg_prefix",
+					"%s runs other programs; by itself it no longer allows any of them", program))
+			case slices.Contains(looking, name) && c.Most != c.Fixed:
+				looks = append(looks, program)
+			}
 		}
 	}
+	if looks != nil {
+		r.warn(faultf("spell the ones that are meant out, as binary and arg_prefix",
+			"%s can do more than look; options and words for that, such as date -s or systemctl -H, are no longer allowed by the name of the program", strings.Join(looks, ", ")))
+	}
+}
+
+// warnOf tells what the signs of a rule no longer stand for.
+func (r *rule) warnOf(c CommandRule) {
+	if c.Kind == "glob" {
+		r.warnOfGlob(c)
+		return
+	}
 	for _, pattern := range c.Patterns {
-		switch {
-		case c.Kind == "glob" && !pattern.exact():
-			r.warn(faultf("write it as binary, arg_prefix and path_args to say which words",
-				"%q allows any further words; those with .. or signs of the shell in them it no longer does", pattern.Text))
-		case strings.Contains(pattern.Text, "*"):
+		if r.action == "allow" && strings.Contains(pattern.Text, "*") {
 			r.warn(faultf("add a pattern for each directory below that is meant, such as "+deeper(pattern.Text),
 				"the * of %q no longer reaches into directories below, nor does .. lead out", pattern.Text))
 		}
 	}
-	if c.Kind == "structured" && len(c.Patterns) > 0 && c.Most == anyNumber {
+	if r.action == "allow" && len(c.Patterns) > 0 && c.Most == anyNumber {
 		r.warn(faultf("add allow_extra_args: false if no words should follow",
 			"allows further words; those with a slash in them have to fit its patterns, which was not so"))
+	}
+}
+
+func (r *rule) warnOfGlob(c CommandRule) {
+	p := c.Patterns[0]
+	first, more, _ := strings.Cut(p.Text, "*")
+	switch {
+	case r.action == "deny":
+		if strings.ContainsAny(p.Text, shellSigns) {
+			r.warn(faultf("remove it if it was to keep commands apart; each of a line has to be allowed anyway",
+				"%q has a sign of the shell in it, but a rule judges one command: it denies words that hold the sign", p.Text))
+		}
+	case p.exact():
+	case c.All:
+		r.warn(faultf("name the programs, or grant a profile", "%q allows any command; those called by a path, and what a program can do beyond looking, it no longer does", p.Text))
+	case len(c.Programs) == 0:
+		r.warn(faultf("write the name of the program first", "%q names no program, so it allows any that is called by its bare name", p.Text))
+	case !strings.ContainsAny(first, " ") && (more == "" || more[0] == ' '):
+		r.warn(faultf("write the longer names out if they are meant",
+			"%q is %s with any words; programs with a longer name it no longer allows", p.Text, first))
+	case strings.Contains(p.Text, "/"):
+		r.warn(faultf("write it as binary, arg_prefix and path_args to say which words",
+			"%q allows further words, but none of its signs stands for a slash any more: directories below and other paths it no longer allows", p.Text))
+	default:
+		r.warn(faultf("write it as binary, arg_prefix and path_args to say which words", "%q allows any further words", p.Text))
 	}
 }
 

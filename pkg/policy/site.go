@@ -77,6 +77,7 @@ type SiteRule struct {
 	Fixed    int           `json:"fixed"`    // how many of them the rule spells out
 	Indices  []int         `json:"indices"`  // words that are paths; 0 is the program
 	Patterns []SitePattern `json:"patterns"` // one of which fits a path, or the whole command
+	All      bool          `json:"all"`      // any command, whatever runs it
 }
 
 // SitePattern is a glob and the regular expression that means the same.
@@ -89,6 +90,7 @@ type SitePattern struct {
 // SiteTexts say what deny_substrings are besides texts.
 type SiteTexts struct {
 	Meaning   map[string]SiteText       `json:"meaning"`   // by text
+	Programs  map[string][]string       `json:"programs"`  // texts by the program that they mean
 	Spellings map[string][]SiteSpelling `json:"spellings"` // by program
 }
 
@@ -199,7 +201,8 @@ func readSite(site any) (*Site, error) {
 // fill makes what is missing empty: in Rego a missing list is no empty list.
 func (s *Site) fill() {
 	s.Hosts, s.Classes, s.Rules = made(s.Hosts), made(s.Classes), made(s.Rules)
-	s.Texts.Meaning, s.Texts.Spellings = made(s.Texts.Meaning), made(s.Texts.Spellings)
+	t := &s.Texts
+	t.Meaning, t.Programs, t.Spellings = made(t.Meaning), made(t.Programs), made(t.Spellings)
 	for name, h := range s.Hosts {
 		h.Limits.DenySubstrings = list(h.Limits.DenySubstrings)
 		s.Hosts[name] = h
