@@ -28,12 +28,18 @@ deny contains reason.of(rego.metadata.rule(), detail) if {
 	some call in calls(op)
 	ids := rules_about(host.denying, call.program)
 	ids != []
-	heard := rule.heard(call)
+	heard := rule.heard(call, moves(op))
 	some id in ids
 	found := data.site.rules[id]
 	rule.denies(found, heard)
 	detail := sprintf("%s: %s denies %s", [called(call), place(found), found.says])
 }
+
+# moves says that the line of an op changes its directory.
+moves(op) if {
+	some command in op.command.commands
+	command.program in {"cd", "chdir", "pushd", "popd"}
+} else := false
 
 # place is where a rule stands.
 place(found) := sprintf("%s (policy.yml:%d)", [found.rule, found.line])

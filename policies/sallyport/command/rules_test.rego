@@ -96,6 +96,12 @@ test_beside_a_profile if {
 	said(on_web([["nope"]]), object.union(both, {"rules": {}})) != set()
 }
 
+test_denied_somewhere if {
+	site := fixture.ruled([{"programs": ["cd", "cat"]}], [no_shadow])
+	permitted_on(on_web([["cat", "shadow"]]), site)
+	not permitted_on(on_web([["cd", "/etc"], ["cat", "shadow"]]), site)
+}
+
 test_denied_in_container if {
 	op := {"action": "container.run", "derived": true, "call": 0, "argv": ["/bin/rm", "x"]}
 	call := object.union(on_web([]), {"ops": [op]})

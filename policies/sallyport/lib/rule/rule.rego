@@ -212,13 +212,16 @@ calls(command) := array.concat(
 
 # heard is a call as a rule that denies reads it: as a text, and what its words
 # come to when they are taken apart. A word that is a pattern could stand for
-# anything that begins like it.
-heard(call) := {
+# anything that begins like it, and where the line changes its directory a
+# relative path could lead anywhere.
+heard(call, moved) := {
 	"texts": {concat(" ", array.concat([program], words)) | some program in {call.program, called(call)}},
-	"parts": {part | some word in words; some part in parts(word)},
+	"parts": ({part | some word in words; some part in parts(word)} | led),
 	"open": {before_sign(word.text) | some word in call.words; word.pattern},
+	"lost": {word | moved; some word in words; not regex.match(`^[/-]`, word)},
 } if {
 	words := [word.text | some word in call.words]
+	led := {shortest(word.path.name) | some word in call.words}
 }
 
 before_sign(text) := regex.replace(text, `(?s)[*?].*$`, "")
@@ -296,8 +299,15 @@ might_be(call, part) if {
 	startswith(part, beginning)
 }
 
+might_be(call, part) if {
+	startswith(part, "/")
+	call.lost != set()
+}
+
 # reaches says that a word leads where the rule denies, or might.
 reaches(rule, _) if rule.patterns == []
+
+reaches(_, call) if call.lost != set()
 
 reaches(rule, call) if {
 	some part in call.parts

@@ -255,7 +255,21 @@ test_denied[name] if {
 
 denies(found, words) if {
 	some call in rule.calls(fixture.command(0, words))
-	rule.denies(found, rule.heard(call))
+	rule.denies(found, rule.heard(call, false))
+}
+
+# Where the directory is known a relative path is what it leads to; where the line
+# changes it, it could be any.
+test_relative_path[name] if {
+	some name, found in {"path": no_shadow, "word": no_word}
+	word := {"text": "shadow", "kind": "operand", "path": {"name": "/etc/shadow", "clean": true, "under": []}}
+	in_etc := {"program": "cat", "dir": "", "words": [word]}
+	rule.denies(found, rule.heard(in_etc, false))
+	somewhere := {"program": "cat", "dir": "", "words": [{"text": "x"}]}
+	not rule.denies(found, rule.heard(somewhere, false))
+	rule.denies(found, rule.heard(somewhere, true))
+	elsewhere := {"program": "cat", "dir": "", "words": [{"text": "/x"}, {"text": "-n"}]}
+	not rule.denies(found, rule.heard(elsewhere, true))
 }
 
 test_not_denied[name] if {
