@@ -189,11 +189,11 @@ func warnOfUnseen(v value, rules []CommandRule) {
 			}
 		}
 	}
-	fault := faultf("allow the programs themselves instead", "%s: runs what its words do not show, so every command with it is refused", strings.Join(unseen, ", "))
+	fault := faultf("allow the programs themselves instead", "commands with %s are refused, since they run what their words do not show", strings.Join(unseen, ", "))
 	switch {
 	case unseen == nil:
 	case len(unseen) == programs:
-		fault.message += " and the rule can never match"
+		fault.message += ", so it can never match"
 		v.fail(fault)
 	default:
 		v.warn(fault)
@@ -225,11 +225,16 @@ func (w *written) globRules(deny bool) []CommandRule {
 }
 
 // globParts are the words of a glob that ends with * and has no other sign: what
-// it denies is denied in another order, too.
+// it denies is denied in another order, too. The last one may go on, which * says.
 func globParts(glob string) []string {
-	words := strings.Fields(strings.TrimRight(glob, "* "))
-	if len(words) < 2 || strings.ContainsAny(strings.Join(words, ""), globSpecial+"'\"") {
+	rest := strings.TrimRight(glob, "*")
+	words := strings.Fields(rest)
+	if len(words) < 2 || strings.ContainsAny(rest, globSpecial+"'\"") {
 		return nil
+	}
+	last := &words[len(words)-1]
+	if goesOn := rest != glob && strings.HasSuffix(rest, *last); goesOn && (*last)[0] != '-' {
+		*last += "*"
 	}
 	return partsOf(words[1:])
 }

@@ -75,7 +75,7 @@ func (r *rule) warnOfPrograms() {
 			case runsWords(name) && c.Fixed == 0:
 				r.warn(faultf("write binary: "+program+" with the command in arg_prefix",
 					"%s runs other programs; by itself it no longer allows any of them", program))
-			case slices.Contains(looking, name) && c.Most != c.Fixed:
+			case slices.Contains(looking, name) && !c.closed() && !slices.Contains(looks, program):
 				looks = append(looks, program)
 			}
 		}
@@ -84,6 +84,11 @@ func (r *rule) warnOfPrograms() {
 		r.warn(faultf("spell the ones that are meant out, as binary and arg_prefix",
 			"%s can do more than look; options and words for that, such as date -s or systemctl -H, are no longer allowed by the name of the program", strings.Join(looks, ", ")))
 	}
+}
+
+// closed says that a rule leaves no word open.
+func (c CommandRule) closed() bool {
+	return c.Most == c.Fixed || c.Kind == "glob" && c.Patterns[0].exact()
 }
 
 // warnOf tells what the signs of a rule no longer stand for.
@@ -123,9 +128,7 @@ func (r *rule) warnOfGlob(c CommandRule) {
 			"%q is %s with any words; programs with a longer name it no longer allows", p.Text, first))
 	case strings.Contains(p.Text, "/"):
 		r.warn(faultf("write it as binary, arg_prefix and path_args to say which words",
-			"%q allows further words, but none of its signs stands for a slash any more: directories below and other paths it no longer allows", p.Text))
-	default:
-		r.warn(faultf("write it as binary, arg_prefix and path_args to say which words", "%q allows any further words", p.Text))
+			"no sign of %q stands for a slash any more, so it reaches neither into directories below nor to other paths", p.Text))
 	}
 }
 
@@ -149,26 +152,28 @@ func (r *rule) warn(f *fault) { r.place.warn(f) }
 // in schema 1 the last one that matched won, in schema 2 the first.
 func (p *sitePolicy) warnOfOrder(version int, known hostNames) {
 	for i := range p.rules {
-		for j := range p.rules[:i] {
-			earlier, later := &p.rules[j], &p.rules[i]
-			deny, allow := later, earlier
-			if earlier.action == "deny" {
-				deny, allow = earlier, later
+		deny := &p.rules[i]
+		var lost []string
+		for j := range p.rules {
+			allow := &p.rules[j]
+			if deny.action == "deny" && allow.action == "allow" && allowWon(version, i, j) && overlap(deny, allow, known) {
+				lost = append(lost, allow.name)
 			}
-			if deny.action == "deny" && allow.action == "allow" && allowWon(version, deny, allow) && overlap(deny, allow, known) {
-				deny.warn(faultf("narrow the rule that denies, or remove what it denies from the other",
-					"denies commands that %s allows; the order of rules no longer matters, so they are denied", allow.name))
-			}
+		}
+		if lost != nil {
+			deny.warn(faultf("narrow it, or remove what it denies from the others",
+				"denies commands that %s allowed before; the order of rules no longer matters, so they are denied", strings.Join(lost, ", ")))
 		}
 	}
 }
 
-// allowWon says that the one that allows went before the one that denies.
-func allowWon(version int, deny, allow *rule) bool {
-	if version == 1 || version == 0 && deny.written.has("commands") {
-		return allow.line > deny.line
+// allowWon says that of two rules by their position the one that allows went
+// before the one that denies.
+func allowWon(version, deny, allow int) bool {
+	if version == 1 {
+		return allow > deny
 	}
-	return allow.line < deny.line
+	return allow < deny
 }
 
 // overlap says that two rules may be about one command on one host.

@@ -449,3 +449,46 @@ func (r *ruled) falsePositives(t *testing.T) {
 	rules.allows(t, "web-1", "rsync -a x y", "systemctl status ssh", `uptime "a && b"`, "echo '$(x)'", "echo 'a;b|c'", "uptime;", "passwd-report", "/opt/bin/report -v")
 	rules.denies(t, "web-1", "command_text_denied", "nc -l 80", "ssh host", "passwd", "uptime; curl x", "sudo wget x", "echo 'nc -l'", "env reboot")
 }
+
+// TestOrchestratorDirectories asks policy.yml files as operators have them about
+// the commands that are beside each.
+func TestOrchestratorDirectories(t *testing.T) {
+	files, err := filepath.Glob("../../testdata/orchestrator/*/commands")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			c, err := config.Load(config.Options{
+				Dir: filepath.Join(dir, "config"), WithoutSecrets: true, Env: func(string) (string, bool) { return "", false },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &ruled{c, newEngine(t, policy.Options{Site: c.Site()})}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				r.judged(t, strings.TrimSuffix(line, "\n"))
+			}
+		})
+	}
+}
+
+// judged holds a decision against a line of such a file.
+func (r *ruled) judged(t *testing.T, line string) {
+	t.Helper()
+	words := strings.SplitN(line, " ", 3)
+	switch words[0] {
+	case "#":
+	case "+":
+		r.allows(t, words[1], strings.ReplaceAll(words[2], `\n`, "\n"))
+	case "-":
+		r.denies(t, words[1], "", strings.ReplaceAll(words[2], `\n`, "\n"))
+	default:
+		t.Errorf("%q begins with neither + nor -", line)
+	}
+}

@@ -286,12 +286,18 @@ denies(rule, call) if {
 # includes says that all parts are there.
 includes(call, wanted) := [part | some part in wanted; not part in call.parts; not might_be(call, part)] == []
 
-# A long option may be cut.
+# A long option may be cut, and a word that ends with * go on.
 might_be(call, part) if {
 	startswith(part, "--")
 	some word in call.parts
 	regex.match(`^--.`, word)
 	startswith(part, word)
+}
+
+might_be(call, part) if {
+	endswith(part, "*")
+	some word in call.parts
+	startswith(word, trim_suffix(part, "*"))
 }
 
 might_be(call, part) if {

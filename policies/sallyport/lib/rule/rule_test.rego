@@ -220,6 +220,11 @@ no_glob := fixture.rule(0, {
 	"patterns": [{"text": "*rm -rf*", "expression": `^(?s:.)*rm\s+-rf(?s:.)*$`, "literal": ""}],
 })
 
+no_status := fixture.rule(0, {
+	"kind": "glob", "programs": ["systemctl"], "parts": ["postgres*", "status"],
+	"patterns": [fixture.pattern("systemctl status postgres*", `^systemctl\s+status\s+postgres(?s:.)*$`)],
+})
+
 no_etc := fixture.rule(0, {
 	"kind": "glob",
 	"patterns": [{"text": "cat /etc/*", "expression": `^cat\s+/etc/(?s:.)*$`, "literal": "cat /etc/"}],
@@ -244,6 +249,7 @@ denied := {
 	"path in a pattern": [no_keys, ["cat", {"pattern": "/etc/ssl/a*"}]],
 	"glob": [no_glob, ["rm", "-rf", "x"]],
 	"glob in another order": [no_glob, ["rm", "-r", "x", "-f"]],
+	"glob with an option between": [no_status, ["systemctl", "status", "-l", "postgresql"]],
 	"glob by its path": [no_glob, ["/bin/rm", "-rf", "x"]],
 	"glob and a pattern": [no_etc, ["cat", {"pattern": "/e*"}]],
 }
