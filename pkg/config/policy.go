@@ -11,6 +11,7 @@ import (
 
 // sitePolicy is policy.yml.
 type sitePolicy struct {
+	version    int // 3, or the orchestrator's schema
 	knownHosts string
 	limits     limitLayer
 	aliases    map[string]limitLayer
@@ -41,8 +42,9 @@ type rule struct {
 	profiles         []string
 	commands         []CommandRule
 
-	place   place   // of the rule
-	written written // what it says about commands
+	place   place    // of the rule
+	written written  // what it says about commands
+	differs []*fault // what it means that it did not mean before
 }
 
 // shippedProfiles are the profiles that the embedded bundle has.

@@ -13,11 +13,11 @@ import (
 // takeOver settles what a rule of another schema means under the file's version,
 // and warns of what used to be otherwise.
 func (p *sitePolicy) takeOver(version int, known hostNames) {
-	if version == 3 || !p.judges() {
-		return
+	if p.version = version; version == 0 {
+		p.version = p.schema()
 	}
-	if version == 0 {
-		version = p.schema()
+	if version = p.version; version == 3 || !p.judges() {
+		return
 	}
 	p.rulesAt.warn(faultf("settle the warnings and write version: 3, or have sallyport init --import write such a file",
 		"written for schema %d of mcp-ssh-orchestrator; here a newline ends a command, and redirections, &, variables, wildcards, ~, . and .. in paths are refused whatever a rule allows", version))
@@ -146,7 +146,11 @@ func (r *rule) warnOfCounts() {
 	}
 }
 
-func (r *rule) warn(f *fault) { r.place.warn(f) }
+// warn tells of a rule, and keeps it for a file that is written anew.
+func (r *rule) warn(f *fault) {
+	r.differs = append(r.differs, f)
+	r.place.warn(f)
+}
 
 // warnOfOrder tells of commands that were allowed because of the order of rules:
 // in schema 1 the last one that matched won, in schema 2 the first.

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"iter"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -453,26 +454,14 @@ func (r *ruled) falsePositives(t *testing.T) {
 // TestOrchestratorDirectories asks policy.yml files as operators have them about
 // the commands that are beside each.
 func TestOrchestratorDirectories(t *testing.T) {
-	files, err := filepath.Glob("../../testdata/orchestrator/*/commands")
-	if err != nil || len(files) < 4 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	for _, file := range files {
+	for _, file := range commandFiles(t) {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			c, err := config.Load(config.Options{
+			r := loadRuled(t, config.Options{
 				Dir: filepath.Join(dir, "config"), WithoutSecrets: true, Env: func(string) (string, bool) { return "", false },
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := &ruled{c, newEngine(t, policy.Options{Site: c.Site()})}
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for line := range strings.Lines(string(text)) {
-				r.judged(t, strings.TrimSuffix(line, "\n"))
+			for line := range fileLines(t, file) {
+				r.judged(t, line)
 			}
 		})
 	}
@@ -483,12 +472,75 @@ func (r *ruled) judged(t *testing.T, line string) {
 	t.Helper()
 	words := strings.SplitN(line, " ", 3)
 	switch words[0] {
-	case "#":
 	case "+":
-		r.allows(t, words[1], strings.ReplaceAll(words[2], `\n`, "\n"))
+		r.allows(t, words[1], words[2])
 	case "-":
-		r.denies(t, words[1], "", strings.ReplaceAll(words[2], `\n`, "\n"))
+		r.denies(t, words[1], "", words[2])
 	default:
 		t.Errorf("%q begins with neither + nor -", line)
 	}
+}
+
+// TestImported: what a policy.yml is converted to decides as the old one does,
+// command by command and host by host.
+func TestImported(t *testing.T) {
+	for _, file := range commandFiles(t) {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			from := config.Options{Dir: filepath.Join(dir, "config"), WithoutSecrets: true, Env: func(string) (string, bool) { return "", false }}
+			before := loadRuled(t, from)
+			to := filepath.Join(t.TempDir(), "new")
+			if _, err := config.Import(to, from); err != nil {
+				t.Fatal(err)
+			}
+			from.Dir = to
+			after := loadRuled(t, from)
+			for line := range fileLines(t, file) {
+				_, line, _ = strings.Cut(line, " ")
+				_, line, _ = strings.Cut(line, " ")
+				for _, h := range before.config.Hosts {
+					want, got := before.decide(t, before.facts(h.Alias, line)), after.decide(t, after.facts(h.Alias, line))
+					if got.Allow != want.Allow || got.Limits != want.Limits {
+						t.Errorf("%q on %s: allowed %v with %+v, before %v with %+v", line, h.Alias, got.Allow, got.Limits, want.Allow, want.Limits)
+					}
+				}
+			}
+		})
+	}
+}
+
+// commandFiles are beside the directories of the orchestrator that have rules on
+// commands.
+func commandFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../testdata/orchestrator/*/commands")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	return files
+}
+
+// fileLines are the lines of a file but for comments.
+func fileLines(t *testing.T, file string) iter.Seq[string] {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, "#") && !yield(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), `\n`, "\n")) {
+				return
+			}
+		}
+	}
+}
+
+func loadRuled(t *testing.T, o config.Options) *ruled {
+	t.Helper()
+	c, err := config.Load(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &ruled{c, newEngine(t, policy.Options{Site: c.Site()})}
 }
