@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -252,6 +253,34 @@ func TestLargestLines(t *testing.T) {
 		}
 		if n := size(d.Reasons); n > 16<<10 {
 			t.Errorf("%s: the reasons have %d bytes", name, n)
+		}
+	}
+}
+
+// So are they by rules, however many of them deny.
+func TestLargestLinesByRules(t *testing.T) {
+	r := newRuled(t, `version: 3
+rules:
+  - {action: deny, binary: cat, path_args: {indices: [1], patterns: ["/etc/shadow*", "/root/*", "/srv/x*"]}}
+  - {action: deny, commands: ["*shadow*", "*passwd*"]}
+  - {action: allow, simple_binaries: [cat, rm]}
+  - {action: allow, commands: ["grep * /var/log/*", "tail * * * /var/log/*"]}
+  - {action: allow, binary: ls, arg_prefix: [-l], path_args: {indices: [2], patterns: ["/var/log/*"]}}
+`)
+	for line, allow := range map[string]bool{
+		"cat" + strings.Repeat(" /var/log/a", 900): true, "cat" + strings.Repeat(" -abcdefghij", 900): true, "cat " + strings.Repeat("x", 16_000): true,
+		"cat" + strings.Repeat(" --abcdef=/x/y", 900): true, "tail " + strings.Repeat("a ", 1000) + "/var/log/x/": false, "rm" + strings.Repeat(" -r", 900): true,
+		"ls -l" + strings.Repeat(" /var/log/a", 900): true, "ls -l" + strings.Repeat(" /etc/a", 900): false, "id" + strings.Repeat(";id x", 60): false,
+		"grep " + strings.Repeat("a ", 1000) + "/var/log/x": true,
+	} {
+		began := time.Now()
+		d := r.decide(t, r.facts("web-1", line))
+		t.Logf("%.20s: %v, %d reasons", line, time.Since(began), len(d.Reasons))
+		if d.Allow != allow {
+			t.Errorf("%.20s: allow %v, want %v: %.300v", line, d.Allow, allow, d.Reasons)
+		}
+		if n := size(d.Reasons); n > 16<<10 {
+			t.Errorf("%.20s: the reasons have %d bytes", line, n)
 		}
 	}
 }

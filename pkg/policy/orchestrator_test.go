@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/policy"
@@ -139,7 +140,13 @@ func newRuled(t testing.TB, rules string) *ruled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &ruled{c, newEngine(t, policy.Options{Site: c.Site()})}
+	return newRuledOf(t, c)
+}
+
+// newRuledOf gives policy time on a busy machine.
+func newRuledOf(t testing.TB, c *config.Config) *ruled {
+	t.Helper()
+	return &ruled{c, newEngine(t, policy.Options{Site: c.Site(), Timeout: 5 * time.Second})}
 }
 
 // facts are a command line on one of the hosts, as the gateway has them.
@@ -542,5 +549,5 @@ func loadRuled(t *testing.T, o config.Options) *ruled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &ruled{c, newEngine(t, policy.Options{Site: c.Site()})}
+	return newRuledOf(t, c)
 }

@@ -47,8 +47,20 @@ place(found) := sprintf("%s (policy.yml:%d)", [found.rule, found.line])
 # calls are the calls of programs that an op comes to, in a container, too.
 calls(op) := array.concat(
 	[call | some command in op.command.commands; some call in rule.calls(command)],
-	[{"program": program, "dir": "", "words": words} |
-		program := regex.replace(op.argv[0], `^.*/`, "")
-		words := [{"text": word} | some i, word in op.argv; i > 0]
-	],
+	[call | some call in called_inside(op.argv)],
 )
+
+called_inside(argv) := array.concat([call(argv[0], array.slice(argv, 1, count(argv)))], hidden) if {
+	words := regex.split(`[^A-Za-z0-9._/+=-]+`, concat(" ", argv))
+	hidden := [call(word, words) | base(argv[0]) in runners; some word in words]
+}
+
+call(program, words) := {"program": base(program), "dir": "", "words": [{"text": word} | some word in words]}
+
+base(program) := regex.replace(program, `^.*/`, "")
+
+# What these run in a container is somewhere in their words.
+runners := {
+	"sh", "bash", "dash", "ash", "ksh", "zsh", "busybox", "env", "sudo", "doas", "su", "gosu", "su-exec", "nice", "nohup",
+	"timeout", "setsid", "stdbuf", "xargs", "chroot", "tini", "dumb-init",
+}

@@ -102,8 +102,13 @@ test_denied_somewhere if {
 	not permitted_on(on_web([["cd", "/etc"], ["cat", "shadow"]]), site)
 }
 
-test_denied_in_container if {
-	op := {"action": "container.run", "derived": true, "call": 0, "argv": ["/bin/rm", "x"]}
+test_denied_in_container[name] if {
+	some name, argv in {
+		"itself": ["/bin/rm", "x"],
+		"in a script": ["sh", "-c", "cd /x&&rm y"],
+		"behind what runs it": ["env", "A=b", "rm", "x"],
+	}
+	op := {"action": "container.run", "derived": true, "call": 0, "argv": argv}
 	call := object.union(on_web([]), {"ops": [op]})
 	site := fixture.ruled([], [{"programs": ["rm"], "says": "rm"}])
 	reasons := command.deny with input as call with data.site as site
