@@ -170,7 +170,7 @@ func (g *globber) star() {
 // names says that the word is the name of a program, as far as one can see:
 // that of the command, or of one that is run by it.
 func (g *globber) names() bool {
-	return g.word != "" && !g.mixed && (g.number == 0 || g.runs && g.word[0] != '-')
+	return g.word != "" && !g.mixed && (g.number == 0 || g.runs && !ownWord.MatchString(g.word))
 }
 
 // anyOf is a character of any number of words.
@@ -214,7 +214,7 @@ func (g *globber) endWord() {
 	if !g.special {
 		g.whole = append(g.whole, g.word)
 	}
-	g.runs = runsWords(g.word) || g.runs && strings.HasPrefix(g.word, "-")
+	g.runs = runsWords(g.word) || g.runs && ownWord.MatchString(g.word)
 }
 
 func (g *globber) plain(r rune, expression string) {

@@ -2,7 +2,9 @@ package config
 
 import (
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -72,9 +74,9 @@ func (r *rule) warnOfPrograms() {
 			case r.action != "allow":
 			case strings.Contains(program, "/") && c.Kind != "glob":
 				r.warn(faultf("remove it unless it is meant", "%s never matched, since paths were refused; now it allows that spelling, and no other", program))
-			case runsWords(name) && c.Fixed == 0:
+			case runsWords(name) && !c.closed() && !c.namesRun():
 				r.warn(faultf("write binary: "+program+" with the command in arg_prefix",
-					"%s runs other programs; by itself it no longer allows any of them", program))
+					"%s runs other programs; by itself it no longer allows any of them", c.subject(program)))
 			case slices.Contains(looking, name) && !c.closed() && !slices.Contains(looks, program):
 				looks = append(looks, program)
 			}
@@ -84,6 +86,28 @@ func (r *rule) warnOfPrograms() {
 		r.warn(faultf("spell the ones that are meant out, as binary and arg_prefix",
 			"%s can do more than look; options and words for that, such as date -s or systemctl -H, are no longer allowed by the name of the program", strings.Join(looks, ", ")))
 	}
+}
+
+// subject is what a warning is about: the program, or the glob that begins with it.
+func (c CommandRule) subject(program string) string {
+	if c.Kind == "glob" {
+		return strconv.Quote(c.Patterns[0].Text)
+	}
+	return program
+}
+
+// ownWord is a word that belongs to a program which runs others, and is not what it
+// runs.
+var ownWord = regexp.MustCompile(`^-|^[0-9.]+[smhd]?$|=`)
+
+// namesRun says that behind a program that runs its words a rule spells out a word
+// that may be what is run: neither an option nor a duration nor an assignment.
+func (c CommandRule) namesRun() bool {
+	spelled := c.Prefix
+	if c.Kind == "glob" {
+		spelled = strings.Fields(c.Patterns[0].Text)[1 : c.Fixed+1]
+	}
+	return slices.ContainsFunc(spelled, func(word string) bool { return !ownWord.MatchString(word) })
 }
 
 // closed says that a rule leaves no word open.
