@@ -15,6 +15,7 @@ import (
 //	arg:"required"           must be present
 //	arg:"min=1,max=1000"     bounds of a number, or of a string's length in characters
 //	arg:"text"               free text, kept as it is; other strings are names
+//	arg:"connection"         name of a connection, see [Decode]
 //	arg:"path"               a path on a host, kept as it is
 //	arg:"required,empty"     must be present, and may be empty
 //	enum:"a,b"               the only values
@@ -70,6 +71,8 @@ type field struct {
 	free     bool // any text
 	path     bool
 	empty    bool // although required
+	// connection: a name that may have an at sign.
+	connection bool
 }
 
 func fieldsOf(t reflect.Type) []field {
@@ -108,6 +111,8 @@ func readTags(sf reflect.StructField, name string) field {
 			f.required = true
 		case "text":
 			f.free = true
+		case "connection":
+			f.connection = true
 		case "path":
 			f.path = true
 		case "empty":

@@ -18,7 +18,7 @@ func files() []*tool.Tool {
 
 // place is where a file is.
 type place struct {
-	Target string `json:"target" arg:"max=200" doc:"host alias, or that of an open connection; empty is your default connection"`
+	Target string `json:"target,omitempty" arg:"max=200,connection" doc:"host alias, or that of an open connection; empty is your default connection"`
 	Path   string `json:"path" arg:"required,path" doc:"path of the file; relative to the working directory of the connection"`
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 type syncArgs struct {
-	SourceNode string `json:"source_node" arg:"required,max=200" doc:"host alias or connection to read from"`
+	SourceNode string `json:"source_node" arg:"required,max=200,connection" doc:"host alias or connection to read from"`
 	SourcePath string `json:"source_path" arg:"required,path"`
-	DestNode   string `json:"dest_node" arg:"required,max=200" doc:"host alias or connection to write to"`
+	DestNode   string `json:"dest_node" arg:"required,max=200,connection" doc:"host alias or connection to write to"`
 	DestPath   string `json:"dest_path" arg:"required,path"`
 }
 
