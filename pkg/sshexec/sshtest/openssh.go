@@ -2,6 +2,7 @@ package sshtest
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type OpenSSHOptions struct {
 	MoreHosts   []string // further listen addresses, at the same port; sshd takes 16 in all
 	Login       *OpenSSH // another sshd whose key is to log in here; nil: a key of its own
 	MaxSessions int      // 0: sshd's default, 10
+	SFTP        string   // how the sftp subsystem is run; empty: internal-sftp, "none": not at all
 	Config      []string // further lines of sshd_config
 }
 
@@ -164,7 +166,10 @@ func (s *OpenSSH) config(o OpenSSHOptions) string {
 		"AuthorizedKeysFile "+s.path("authorized_keys"),
 		"StrictModes no", "UsePAM no", "PidFile none", "LogLevel VERBOSE",
 		"PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
-		"MaxStartups 100", "Subsystem sftp internal-sftp")
+		"MaxStartups 100")
+	if o.SFTP != "none" {
+		lines = append(lines, "Subsystem sftp "+cmp.Or(o.SFTP, "internal-sftp"))
+	}
 	for _, host := range o.MoreHosts {
 		lines = append(lines, "ListenAddress "+net.JoinHostPort(host, strconv.Itoa(int(s.Addr.Port()))))
 	}
