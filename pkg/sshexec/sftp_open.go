@@ -83,22 +83,31 @@ type handle struct {
 
 // at opens what stands at a judged path, and nothing else: where the path leads
 // elsewhere by now the failure is tool.FailChanged.
-func (w *fileWork) at(name string, flags int) (*handle, error) {
-	return w.hold(name, name, flags)
+func (w *fileWork) at(name string) (*handle, error) {
+	return w.hold(openRequest{asked: name, real: name, flags: os.O_RDONLY})
 }
 
-// hold opens asked, which the server's kernel must then call real.
-func (w *fileWork) hold(asked, real string, flags int) (*handle, error) {
+// openRequest is what the server is asked to open, and how.
+type openRequest struct {
+	asked string
+	real  string // what the server's kernel must then call it
+	flags int
+	mode  uint32 // of a new file; 0 leaves it to the server
+}
+
+func (o openRequest) creates() bool { return o.flags&os.O_EXCL != 0 }
+
+func (w *fileWork) hold(o openRequest) (*handle, error) {
 	w.opening.Lock()
 	defer w.opening.Unlock()
-	h, err := w.try(asked, real, flags)
+	h, err := w.try(o)
 	if errors.Is(err, errElsewhere) {
 		// The server may have opened something of its own: a socket to look names up.
 		w.look(w.client)
-		h, err = w.try(asked, real, flags)
+		h, err = w.try(o)
 	}
 	if errors.Is(err, errElsewhere) {
-		return nil, w.moved(real)
+		return nil, w.moved(o.real)
 	}
 	return h, err
 }
@@ -107,19 +116,23 @@ func (w *fileWork) hold(asked, real string, flags int) (*handle, error) {
 var errElsewhere = errors.New("the descriptor leads elsewhere")
 
 // try is one attempt of hold.
-func (w *fileWork) try(asked, real string, flags int) (*handle, error) {
-	h := &handle{files: w.files, path: real, fd: w.free()}
-	if flags&os.O_EXCL == 0 {
-		if err := w.openable(asked, h); err != nil {
+func (w *fileWork) try(o openRequest) (*handle, error) {
+	h := &handle{files: w.files, path: o.real, fd: w.free()}
+	if !o.creates() {
+		if err := w.openable(o.asked, h); err != nil {
 			return nil, err
 		}
 	}
+	w.stream.mode.Store(o.mode)
 	var err error
-	if h.File, err = w.client.OpenFile(asked, flags); err != nil {
-		return nil, w.explain(err, real)
+	if h.File, err = w.client.OpenFile(o.asked, o.flags); err != nil {
+		return nil, w.explain(err, o.real)
 	}
 	if err := w.verify(h); err != nil {
 		_ = h.File.Close()
+		if o.creates() {
+			_ = w.client.Remove(o.asked)
+		}
 		return nil, err
 	}
 	if h.fd >= 0 {
@@ -210,8 +223,23 @@ func (h *handle) below(name string) string {
 	return self(h.fd) + "/" + name
 }
 
+// still reports whether the path of an open file is what it was, as far as that
+// is to be seen.
+func (w *fileWork) still(h *handle) error {
+	if h.fd < 0 {
+		return nil
+	}
+	if real, err := w.client.ReadLink(self(h.fd)); err != nil || real != h.path {
+		return w.moved(h.path)
+	}
+	return nil
+}
+
 // close gives the descriptor back.
 func (h *handle) close() error {
+	if h.File == nil {
+		return nil
+	}
 	h.files.opening.Lock()
 	defer h.files.opening.Unlock()
 	err := h.File.Close()

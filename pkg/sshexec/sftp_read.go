@@ -8,18 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
-	"sync/atomic"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// readers is how many reads of one file are under way at once.
-const readers = 24
-
 // read reads some of a file.
 func (w *fileWork) read(do tool.Read, facts *tool.FileFacts) (any, error) {
-	h, err := w.at(do.Path, os.O_RDONLY)
+	h, err := w.at(do.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -140,58 +135,4 @@ func (w *fileWork) unsized(h *handle, offset, most int64) ([]byte, bool, error) 
 	}
 	more := int64(all.Len()) > most
 	return all.Bytes()[:min(int64(all.Len()), most)], more, w.ctx.Err()
-}
-
-// fill reads into b with many requests at once. It returns how much it has read
-// without a gap; less than there was room for means that the file ended there.
-func (w *fileWork) fill(h *handle, b []byte, offset int64) (int, error) {
-	var next atomic.Int64
-	end := atomicMin{at: int64(len(b))}
-	var all sync.WaitGroup
-	chunk := int64(w.packet)
-	for range min(readers, (len(b)+w.packet-1)/w.packet) {
-		all.Go(func() {
-			for {
-				at := next.Add(chunk) - chunk
-				if at >= end.load() || w.ctx.Err() != nil {
-					return
-				}
-				piece := b[at:min(at+chunk, int64(len(b)))]
-				n, err := h.ReadAt(piece, offset+at)
-				w.bytes.Add(int64(n))
-				if err != nil {
-					end.lower(at+int64(n), err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if errors.Is(end.err, io.EOF) {
-		return int(end.at), nil
-	}
-	return int(end.at), end.err
-}
-
-// atomicMin is where the first error was.
-type atomicMin struct {
-	mu  sync.Mutex
-	at  int64
-	err error
-}
-
-func (m *atomicMin) load() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.at
-}
-
-func (m *atomicMin) lower(at int64, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if at < m.at {
-		m.at, m.err = at, err
-	}
 }

@@ -33,7 +33,8 @@ const (
 const (
 	workBegun int32 = iota
 	workSent        // that request was sent, and its answer is not here
-	workEnded       // it will not be sent any more
+	workEnded       // it will not be sent any more, or was refused
+	workDone        // others see it
 )
 
 // fileWork is one step with files on its way.
@@ -63,7 +64,7 @@ func (r *run) isFile(step tool.Step) (bool, error) {
 	case tool.Read:
 		return true, r.judged(do.Path)
 	case tool.Write:
-		return true, r.judged(do.Path)
+		return true, r.writable(do)
 	case tool.List:
 		return true, r.judged(do.Path)
 	}
@@ -76,6 +77,17 @@ func (r *run) judged(name string) error {
 		return errors.New("a path that leads through .. or . is not a real path")
 	}
 	return r.nameable(name)
+}
+
+// writable refuses what a file cannot be written with.
+func (r *run) writable(do tool.Write) error {
+	if _, err := modeOf(do.Mode); err != nil {
+		return err
+	}
+	if do.Path == "/" {
+		return r.wrong(tool.FailNotFile, do.Path, "is a directory", "name a file in it")
+	}
+	return r.judged(do.Path)
 }
 
 // nameable refuses a path that policy cannot have seen as the host would, and
@@ -208,6 +220,8 @@ func (w *fileWork) do(step tool.Step) (any, error) {
 		return w.locate(do)
 	case tool.Read:
 		return w.read(do, step.Op.File)
+	case tool.Write:
+		return w.write(do, step.Op.File)
 	}
 	return nil, fmt.Errorf("a step of type %T is not one with files", step.Do)
 }
@@ -221,11 +235,14 @@ func (r *run) filed(ctx context.Context, w *fileWork, did worked) bool {
 	}
 	outcome, lost := tool.NotStarted, errors.Is(did.err, errLost)
 	var said *tool.Failure
-	switch {
-	case w.stage.Load() == workSent:
+	switch stage := w.stage.Load(); {
+	case stage == workSent:
 		outcome = tool.Unknown
 		said = dropped(r.job.Target, "while the file was put in its place; whether it was is not known", did.err)
 	case errors.As(did.err, &said):
+		if stage == workDone {
+			outcome = tool.Finished
+		}
 	case lost && ctx.Err() == nil:
 		said = dropped(r.job.Target, "while it was asked about files; nothing was changed", did.err)
 	case lost:
@@ -254,11 +271,17 @@ func (r *run) hung(err error) *tool.Failure {
 // commit sends the one request that changes what others see. When its error is
 // an answer of the server's, nothing has changed.
 func (w *fileWork) commit(request func() error) error {
-	if w.ctx.Err() != nil || !w.stage.CompareAndSwap(workBegun, workSent) {
-		return w.ctx.Err()
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if !w.stage.CompareAndSwap(workBegun, workSent) {
+		return errMuteFiles
 	}
 	err := request()
-	if err == nil || answered(err) {
+	switch {
+	case err == nil:
+		w.stage.Store(workDone)
+	case answered(err):
 		w.stage.Store(workEnded)
 	}
 	return err
@@ -269,6 +292,12 @@ func (w *fileWork) commit(request func() error) error {
 func answered(err error) bool {
 	var status *sftp.StatusError
 	return errors.As(err, &status) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission)
+}
+
+// unsupported reports whether the server says that it cannot do such a thing.
+func unsupported(err error) bool {
+	var status *sftp.StatusError
+	return errors.As(err, &status) && status.FxCode() == sftp.ErrSSHFxOpUnsupported
 }
 
 // explain types an error of a request about a file. OpenSSH's server gives few
