@@ -46,6 +46,7 @@ type files struct {
 	ending sync.Once
 
 	descriptors
+	listing sync.Mutex // one directory at a time
 
 	// Guarded by pool.mu.
 	jobs    int

@@ -41,21 +41,29 @@ func (w *fileWork) fill(h *handle, b []byte, offset int64) (int, error) {
 	return int(end), err
 }
 
-// chunks has move done for every piece of so many bytes, many at once, until one
-// fails or time is up.
+// chunks has move done for every piece of so many bytes, many at once.
 func (w *fileWork) chunks(bytes int64, move func(from, to int64) error) error {
 	size := int64(w.packet)
+	return w.each(int((bytes+size-1)/size), func(i int) error {
+		from := int64(i) * size
+		return move(from, min(from+size, bytes))
+	})
+}
+
+// each does something for every number below n, many at once and in that order,
+// until it fails or time is up.
+func (w *fileWork) each(n int, do func(int) error) error {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
-	for range min(movers, (bytes+size-1)/size) {
+	for range min(movers, n) {
 		all.Go(func() {
 			for failed.Load() == nil && w.ctx.Err() == nil {
-				from := next.Add(size) - size
-				if from >= bytes {
+				i := int(next.Add(1)) - 1
+				if i >= n {
 					return
 				}
-				if err := move(from, min(from+size, bytes)); err != nil {
+				if err := do(i); err != nil {
 					failed.CompareAndSwap(nil, &err)
 				}
 			}

@@ -214,6 +214,29 @@ func alike(a, b os.FileInfo) bool {
 	return same && (a.IsDir() || s.Size == t.Size && s.Mtime == t.Mtime)
 }
 
+// opensDirectory makes room for the descriptor of a directory that pkg/sftp opens,
+// reads and closes in one. It returns what is to be called when the server has
+// opened it, so that others may open files meanwhile, and when it is closed.
+func (f *files) opensDirectory() (opened, closed func()) {
+	f.opening.Lock()
+	fd := f.free()
+	take := func(used bool) {
+		if fd >= 0 {
+			f.used[fd] = used
+		}
+	}
+	opened = sync.OnceFunc(func() {
+		take(true)
+		f.opening.Unlock()
+	})
+	return opened, func() {
+		opened()
+		f.opening.Lock()
+		take(false)
+		f.opening.Unlock()
+	}
+}
+
 // below is the path by which the server reaches a name in a directory that it
 // holds open.
 func (h *handle) below(name string) string {

@@ -12,11 +12,10 @@ import (
 
 // Types of packets.
 const (
-	fxpInit          = 1
-	fxpOpen          = 3
-	fxpName          = 104
-	fxpExtended      = 200
-	fxpExtendedReply = 201
+	fxpInit   = 1
+	fxpOpen   = 3
+	fxpHandle = 102
+	fxpName   = 104
 )
 
 const (
@@ -44,10 +43,15 @@ type packets struct {
 
 	// mode is that of the file that is made next; 0 leaves it to the server.
 	mode atomic.Uint32
-	// names counts the bytes of names that have come; enough, when set, is told
-	// of it.
-	names  atomic.Int64
-	enough atomic.Pointer[func(int64)]
+	// names counts the bytes of names that have come.
+	names atomic.Int64
+	hooks atomic.Pointer[hooks]
+}
+
+// hooks are told of what comes while a directory is read. They must be quick.
+type hooks struct {
+	opened func()            // a handle
+	named  func(bytes int64) // names, so many in all
 }
 
 func newPackets(ch ssh.Channel, closed func()) *packets {
@@ -162,10 +166,15 @@ func (p *packets) arrives() error {
 		return err
 	}
 	p.inLeft = 4 + int(binary.BigEndian.Uint32(head))
-	if head[4] == fxpName {
-		n := p.names.Add(int64(p.inLeft))
-		if tell := p.enough.Load(); tell != nil {
-			(*tell)(n)
+	hooks := p.hooks.Load()
+	switch head[4] {
+	case fxpHandle:
+		if hooks != nil {
+			hooks.opened()
+		}
+	case fxpName:
+		if n := p.names.Add(int64(p.inLeft)); hooks != nil {
+			hooks.named(n)
 		}
 	}
 	return nil

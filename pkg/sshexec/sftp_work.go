@@ -66,6 +66,9 @@ func (r *run) isFile(step tool.Step) (bool, error) {
 	case tool.Write:
 		return true, r.writable(do)
 	case tool.List:
+		if do.Offset < 0 || do.Most < 0 {
+			return true, errors.New("a page cannot begin or end before the first entry")
+		}
 		return true, r.judged(do.Path)
 	}
 	return false, nil
@@ -222,6 +225,8 @@ func (w *fileWork) do(step tool.Step) (any, error) {
 		return w.read(do, step.Op.File)
 	case tool.Write:
 		return w.write(do, step.Op.File)
+	case tool.List:
+		return w.list(do)
 	}
 	return nil, fmt.Errorf("a step of type %T is not one with files", step.Do)
 }
