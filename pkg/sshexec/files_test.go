@@ -176,6 +176,7 @@ func TestLocate(t *testing.T) {
 			{dir + "/a\x00b", true, tool.FailName},
 			{dir + "/\xff", true, tool.FailName},
 			{"/" + strings.Repeat("a", 5000), true, tool.FailName},
+			{dir + "/" + strings.Repeat("a", 256), true, tool.FailName},
 		} {
 			failed(t, l.Run(t.Context(), fileJob(host, tool.Locate{Path: tc.path, Missing: tc.missing})), tool.NotStarted, tc.code)
 		}

@@ -43,6 +43,9 @@ func (w *fileWork) locate(do tool.Locate) (any, error) {
 // there.
 func (w *fileWork) resolve(name string) (tool.FileFacts, error) {
 	real, err := w.real(name)
+	if badName(err) { // a link a moment ago
+		return tool.FileFacts{}, w.moved(name)
+	}
 	if err != nil {
 		return tool.FileFacts{}, w.explain(err, name)
 	}

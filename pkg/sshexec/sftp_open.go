@@ -6,8 +6,10 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pkg/sftp"
 
@@ -26,6 +28,10 @@ import (
 // A directory that was opened so stays what it is, whatever becomes of its
 // name. What is done below /proc/self/fd/N is done in that directory.
 
+// openLimit is how long the server may take to open a file. A FIFO that has taken
+// its place keeps it waiting for ever, and with it everything on the session.
+const openLimit = 5 * time.Second
+
 // manyDescriptors is how many of the server's descriptors are looked at.
 const manyDescriptors = 24
 
@@ -41,13 +47,15 @@ type descriptors struct {
 	opening sync.Mutex            // held while one is opened or closed
 	visible bool                  // they can be seen
 	used    [manyDescriptors]bool // as far as was seen, and changed by us
+	pid     int                   // of the process; 0 if it is not to be seen
 }
 
 // look finds out which descriptors are in use.
 func (d *descriptors) look(client *sftp.Client) {
 	var asked sync.WaitGroup
-	var program string
+	var program, process string
 	asked.Go(func() { program, _ = client.ReadLink("/proc/self/exe") })
+	asked.Go(func() { process, _ = client.ReadLink("/proc/self") })
 	for fd := range d.used {
 		asked.Go(func() {
 			_, err := client.ReadLink(self(fd))
@@ -56,7 +64,9 @@ func (d *descriptors) look(client *sftp.Client) {
 	}
 	asked.Wait()
 	program = strings.TrimSuffix(program, deleted) // by an upgrade
-	d.visible = slices.Contains(servers, path.Base(program))
+	if d.visible = slices.Contains(servers, path.Base(program)); d.visible {
+		d.pid, _ = strconv.Atoi(process)
+	}
 }
 
 // free is the descriptor that the server will open next; -1 if that is not to be
@@ -100,6 +110,11 @@ func (o openRequest) creates() bool { return o.flags&os.O_EXCL != 0 }
 func (w *fileWork) hold(o openRequest) (*handle, error) {
 	w.opening.Lock()
 	defer w.opening.Unlock()
+	limit := time.AfterFunc(openLimit, func() {
+		w.stuck.Store(&o.real)
+		w.giveUp()
+	})
+	defer limit.Stop()
 	h, err := w.try(o)
 	if errors.Is(err, errElsewhere) {
 		// The server may have opened something of its own: a socket to look names up.

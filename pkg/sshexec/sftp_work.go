@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/pkg/sftp"
 
+	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
@@ -24,8 +26,10 @@ const (
 	// filesTries is how often a step is begun when its session was lost. One
 	// that may have changed something is not begun again.
 	filesTries = 3
-	// maxPath is where Linux has its limit for a path.
+	// maxPath is where Linux has its limit for a path, maxName where most file
+	// systems have theirs for a name.
 	maxPath = 4095
+	maxName = 255
 )
 
 // How far a step with files has come. Until the one request is sent that changes
@@ -44,6 +48,7 @@ type fileWork struct {
 	r     *run
 	bytes atomic.Int64 // of content that were moved
 	stage atomic.Int32
+	stuck atomic.Pointer[string] // path that was not opened in time
 }
 
 // seen is for the progress.
@@ -106,6 +111,8 @@ func (r *run) nameable(name string) error {
 		why = "has a null byte in it"
 	case len(name) > maxPath:
 		why = fmt.Sprintf("is longer than %d bytes", maxPath)
+	case slices.ContainsFunc(strings.Split(name, "/"), func(s string) bool { return len(s) > maxName }):
+		why = fmt.Sprintf("has a name in it that is longer than %d bytes", maxName)
 	default:
 		return nil
 	}
@@ -132,6 +139,9 @@ func (r *run) file(ctx context.Context, step tool.Step) bool {
 		w = &fileWork{files: f, ctx: ctx, r: r}
 		r.progress.watch(w)
 		did = w.run(step)
+		if name := w.stuck.Load(); name != nil && errors.Is(did.err, errLost) {
+			did.err = w.wrong(tool.FailFile, *name, "was not opened in time", "look on the host whether its file system answers")
+		}
 		if !errors.Is(did.err, errLost) || w.stage.Load() != workBegun {
 			break
 		}
@@ -202,8 +212,8 @@ func (w *fileWork) run(step tool.Step) worked {
 	}
 }
 
-// await waits a moment for a step to end. When it does not, the session is given
-// up.
+// await waits a moment for a step to end. What goes on behind a job that has
+// ended changes nothing any more; it may clean up, while the host is heard.
 func (w *fileWork) await(done <-chan worked, grace time.Duration, otherwise error) worked {
 	late := time.NewTimer(grace)
 	defer late.Stop()
@@ -213,8 +223,34 @@ func (w *fileWork) await(done <-chan worked, grace time.Duration, otherwise erro
 	case <-late.C:
 	}
 	w.stage.CompareAndSwap(workBegun, workEnded)
-	w.end()
+	w.conn.spawn(func() {
+		linger := time.NewTimer(closeLinger)
+		defer linger.Stop()
+		if w.conn.wire.silent() < grace {
+			select {
+			case <-done:
+				return
+			case <-w.gone:
+			case <-linger.C:
+			}
+		}
+		w.giveUp()
+	})
 	return worked{err: otherwise}
+}
+
+// giveUp ends the session of a server that does not answer. Closing its session
+// does not end it, and while it lives the host counts it.
+func (w *fileWork) giveUp() {
+	w.end()
+	if w.pid == 0 || w.session.isOver() {
+		return
+	}
+	w.conn.spawn(func() {
+		ctx, cancel := context.WithTimeout(w.conn.e.cut, probeLimit)
+		defer cancel()
+		_, _ = w.r.ask(ctx, shell.Remote(fmt.Sprintf("kill -KILL %d", w.pid)))
+	})
 }
 
 func (w *fileWork) do(step tool.Step) (any, error) {
@@ -299,10 +335,14 @@ func answered(err error) bool {
 	return errors.As(err, &status) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission)
 }
 
-// unsupported reports whether the server says that it cannot do such a thing.
-func unsupported(err error) bool {
+// unsupported reports whether the server says that it cannot do such a thing, and
+// badName that there is no such thing.
+func unsupported(err error) bool { return statusIs(err, sftp.ErrSSHFxOpUnsupported) }
+func badName(err error) bool     { return statusIs(err, sftp.ErrSSHFxBadMessage) }
+
+func statusIs(err, code error) bool {
 	var status *sftp.StatusError
-	return errors.As(err, &status) && status.FxCode() == sftp.ErrSSHFxOpUnsupported
+	return errors.As(err, &status) && status.FxCode() == code
 }
 
 // explain types an error of a request about a file. OpenSSH's server gives few

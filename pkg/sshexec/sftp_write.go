@@ -19,8 +19,8 @@ const (
 	// temporary is what stands behind the name of a file in that of the one which
 	// is to replace it, beside it.
 	temporary = ".sallyport"
-	// maxName is where most file systems have their limit for a name.
-	maxName = 255
+	// slots is how many names temporary files of one name may have.
+	slots = 4
 	// litterAge is how old a temporary file is that nobody works on any more.
 	litterAge = time.Hour
 
@@ -47,6 +47,7 @@ func (w *fileWork) write(do tool.Write, facts *tool.FileFacts) (any, error) {
 	if err := s.create(mode); err != nil {
 		return nil, err
 	}
+	s.clean()
 	if err := w.pour(s.file, do.Content); err != nil {
 		return nil, w.explain(err, do.Path)
 	}
@@ -187,26 +188,31 @@ func (s *spot) known(facts *tool.FileFacts) probe {
 
 func (s *spot) warn(what string) { s.warnings = append(s.warnings, what) }
 
-// create makes the new file beside the old one. The first name that it tries is
-// always the same, so that what a killed gateway has left is met again.
+// create makes the new file beside the old one, under the first of a few names
+// that is free, so that what a killed gateway has left is met again.
 func (s *spot) create(mode uint32) error {
 	first := mode
 	if s.before != nil || mode != 0 {
 		first = private // until it is whole
 	}
+	for slot := range slots {
+		s.temp = s.slot(slot)
+		if err := s.createAs(first); !s.taken(err) {
+			return err
+		}
+	}
+	s.temp = s.slot(0) + "-" + strings.ToLower(rand.Text())
+	return s.createAs(first)
+}
+
+// slot is one of the names that a new file has at first.
+func (s *spot) slot(n int) string {
 	short := s.name[:min(len(s.name), maxName-len(temporary)-30)]
-	s.temp = "." + short + temporary
-	err := s.createAs(first)
-	if !s.taken(err) {
-		return err
+	name := "." + short + temporary
+	if n > 0 {
+		name += "-" + strconv.Itoa(n+1)
 	}
-	litter := s.temp
-	s.temp += "-" + strings.ToLower(rand.Text())
-	if err := s.createAs(first); err != nil {
-		return err
-	}
-	s.clean(litter)
-	return nil
+	return name
 }
 
 func (s *spot) createAs(mode uint32) error {
@@ -230,18 +236,26 @@ func (s *spot) taken(err error) bool {
 	return missing == nil
 }
 
-// clean removes a temporary file that is an hour older than the new one, by the
-// host's own clock, and of the same owner.
-func (s *spot) clean(litter string) {
-	old, err := s.client.Lstat(s.dir.below(litter))
-	if err != nil || typeOf(old) != tool.RegularFile {
-		return
-	}
+// clean removes what earlier gateways have left here: files under the names of
+// temporary ones, of the same owner as the new file and an hour older, by the
+// host's own clock.
+func (s *spot) clean() {
 	now, err := s.file.Stat()
-	if err != nil || statOf(old).UID != statOf(now).UID || now.ModTime().Sub(old.ModTime()) < litterAge {
+	if err != nil {
 		return
 	}
-	_ = s.client.Remove(s.dir.below(litter))
+	for slot := range slots {
+		if s.slot(slot) == s.temp {
+			continue
+		}
+		old, err := s.client.Lstat(s.dir.below(s.slot(slot)))
+		if err != nil {
+			return
+		}
+		if typeOf(old) == tool.RegularFile && statOf(old).UID == statOf(now).UID && now.ModTime().Sub(old.ModTime()) > litterAge {
+			_ = s.client.Remove(s.dir.below(s.slot(slot)))
+		}
+	}
 }
 
 // finish gives the new file, which is whole, the attributes of the old one and
@@ -380,13 +394,17 @@ func (s *spot) rename() error {
 
 // notRenamed says why the new file was not given its name.
 func (s *spot) notRenamed(err error) error {
-	if answered(err) && s.before == nil {
-		if now, lookErr := s.there(); lookErr == nil && now != nil {
-			return s.exists()
-		}
-	}
-	if unsupported(err) {
+	switch {
+	case unsupported(err):
 		return s.wrong(tool.FailFile, s.path, "cannot be replaced in one step, says the host", "use an SFTP server with posix-rename, such as OpenSSH's")
+	case !answered(err):
+		return s.explain(err, s.path)
+	}
+	switch now, lookErr := s.there(); {
+	case lookErr != nil:
+		return lookErr
+	case now != nil && s.before == nil:
+		return s.exists()
 	}
 	return s.explain(err, s.path)
 }
