@@ -48,6 +48,7 @@ func addServeFlags(c *cobra.Command) {
 	c.Flags().String("listen", "", "host:port of the HTTP transport")
 	c.Flags().String("subject", "", "who calls over stdio (default: the OS user)")
 	c.Flags().StringSlice("toolsets", nil, "toolsets to offer")
+	c.Flags().Bool("global", false, "one namespace of open connections for each subject, not one for each session")
 	c.Flags().String("log-level", "", "debug, info, warn or error")
 }
 

@@ -19,6 +19,7 @@ type Settings struct {
 	SSH       SSHSettings      `mapstructure:"ssh"`
 	Limits    CallSettings     `mapstructure:"limits"`
 	Tasks     TaskSettings     `mapstructure:"tasks"`
+	Conns     ConnSettings     `mapstructure:"connections"`
 	Secrets   SecretSettings   `mapstructure:"secrets"`
 	Resolver  ResolverSettings `mapstructure:"resolver"`
 	LogLevel  string           `mapstructure:"log_level"` // debug, info, warn or error
@@ -89,6 +90,16 @@ type TaskSettings struct {
 	PerHost        int `mapstructure:"running_per_host"`
 	Queued         int `mapstructure:"queued"`
 	KeptPerSubject int `mapstructure:"kept_per_subject"`
+}
+
+// ConnSettings bound the connections that callers keep open between calls: how
+// many, and how long one is kept when it is not used, and at most.
+type ConnSettings struct {
+	Global     bool          `mapstructure:"global"` // one namespace for each subject, whatever the session
+	Idle       time.Duration `mapstructure:"idle"`
+	Lifetime   time.Duration `mapstructure:"lifetime"`
+	PerSubject int           `mapstructure:"per_subject"`
+	Total      int           `mapstructure:"total"`
 }
 
 // SecretSettings name the environment variables that are secrets beside those
@@ -170,6 +181,11 @@ var settingTable = []setting{
 	numberSetting("tasks.running_per_host", 16, 1, 1000),
 	numberSetting("tasks.queued", 1024, 0, 100_000),
 	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
+	setting{key: "connections.global", tag: "!!bool", words: truth, def: false},
+	spanSetting("connections.idle", 30*time.Minute, time.Second, 30*24*time.Hour),
+	spanSetting("connections.lifetime", 24*time.Hour, time.Second, 30*24*time.Hour),
+	numberSetting("connections.per_subject", 64, 1, 100_000),
+	numberSetting("connections.total", 4096, 1, 1_000_000),
 	listSetting("secrets.env_allow", none, variable),
 	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
 	spanSetting("resolver.cache", time.Minute, 0, time.Hour),
@@ -183,6 +199,8 @@ var settingFlags = map[string]string{
 	"subject":     "subject",
 	"toolsets":    "toolsets",
 	"log_level":   "log-level",
+
+	"connections.global": "global",
 }
 
 // Changed names the settings in which two differ, as sallyport.yml does.

@@ -38,10 +38,15 @@ type run struct {
 	elevate  string // program by which the running step became another user
 	progress *progress
 	report   tool.Report
+	on       *conn // the last one that a session was taken on
 }
 
 // do runs the steps one after the other until one cannot be run to its end.
 func (r *run) do(ctx context.Context) {
+	if _, ok := r.job.Steps[0].Do.(tool.Connect); ok {
+		r.connect(ctx)
+		return
+	}
 	commands, err := r.commands()
 	if err != nil {
 		r.end(tool.NotStarted, err)
@@ -77,7 +82,10 @@ func (r *run) commands() ([]command, error) {
 				Remedy:  "send a shorter command",
 			}
 		}
-		if do, ok := step.Do.(tool.Exec); ok {
+		switch do := step.Do.(type) {
+		case tool.Exec:
+			cmd.stdin = do.Stdin
+		case tool.Shell:
 			cmd.stdin = do.Stdin
 		}
 		all = append(all, cmd)
@@ -257,7 +265,7 @@ func (r *run) connection(ctx context.Context, w want) (*conn, error) {
 		}
 		r.progress.phase("connected")
 	}
-	r.report.Address = r.job.Target.Address.Unmap().String()
+	r.report.Address, r.on = r.job.Target.Address.Unmap().String(), c
 	return c, nil
 }
 

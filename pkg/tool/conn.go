@@ -74,7 +74,6 @@ type Opening struct {
 type Connection struct {
 	ID    string // known to nobody but the gateway
 	Alias string // what its owner calls it
-	Dir   string // the directory that its calls work in; empty when it is not known
 }
 
 // Disconnected is what came of closing connections.

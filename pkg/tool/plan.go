@@ -45,17 +45,20 @@ type Scope struct {
 	// empty, it is the caller's default one.
 	Open bool
 	// Dir is a directory to work in for this call; a relative one begins where
-	// the connection's calls work.
-	Dir string
+	// the connection's calls work, and [Home] is where a login begins.
+	Dir string `json:",omitempty"`
 	// Opening asks for a connection to the host to be kept. Alias is then one of
 	// the inventory, or empty for a host that the caller describes.
-	Opening *Opening
+	Opening *Opening `json:",omitempty"`
 	// Parallel is on how many hosts at once, where the caller wants fewer than
 	// the gateway would; 0 leaves it to the gateway.
 	Parallel int
 	// FailFast leaves out the hosts whose turn has not come when one has failed.
 	FailFast bool
 }
+
+// Home is the directory where a login begins.
+const Home = "~"
 
 // Step is one thing that the executor does, with its meaning.
 type Step struct {
@@ -186,8 +189,10 @@ type Target struct {
 	Addresses []netip.Addr `json:"addresses"`
 	Address   netip.Addr   `json:"address"`
 	Via       []Target     `json:"via,omitempty"` // jump hosts, the first one dialled first
-	// Conn is the open connection that it is reached by.
+	// Conn is the open connection that it is reached by; Dir is the directory to
+	// work in, empty where a login begins.
 	Conn Connection `json:"-"`
+	Dir  string     `json:"-"`
 	// AdHoc is how its owner described it; nil for a host of the inventory.
 	AdHoc *AdHoc `json:"adhoc,omitempty"`
 }

@@ -9,7 +9,7 @@ import "github.com/sallyport/sallyport/pkg/tool"
 
 // All is the table of contents: every tool, by toolset.
 func All() []*tool.Tool {
-	return fleet()
+	return append(fleet(), core()...)
 }
 
 // In is the tools of the given toolsets, and the names that are no toolset.
