@@ -181,7 +181,7 @@ var settingTable = []setting{
 	numberSetting("tasks.running_per_host", 16, 1, 1000),
 	numberSetting("tasks.queued", 1024, 0, 100_000),
 	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
-	setting{key: "connections.global", tag: "!!bool", words: truth, def: false},
+	{key: "connections.global", tag: "!!bool", words: truth, def: false},
 	spanSetting("connections.idle", 30*time.Minute, time.Second, 30*24*time.Hour),
 	spanSetting("connections.lifetime", 24*time.Hour, time.Second, 30*24*time.Hour),
 	numberSetting("connections.per_subject", 64, 1, 100_000),

@@ -17,7 +17,7 @@ import (
 // none, or says something else, is connected all the same.
 func (r *run) connect(ctx context.Context) {
 	where := command{
-		line:  shell.RemoteEnv([]string{taskVariable + "=" + r.task}, "echo "+shell.Quote(r.task)+"; pwd"),
+		line:  shell.RemoteEnv(r.marker(), "echo "+shell.Quote(r.task)+"; pwd"),
 		limit: 16 << 10,
 	}
 	if !r.step(ctx, where) {

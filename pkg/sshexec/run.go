@@ -2,6 +2,7 @@ package sshexec
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +75,11 @@ func (r *run) commands() ([]command, error) {
 		if err != nil {
 			return nil, unfit(r.job.Target, i, err)
 		}
-		cmd.line = shell.RemoteEnv([]string{taskVariable + "=" + r.task}, canonical)
+		cmd.line = shell.RemoteEnv(r.marker(), canonical)
+		if dir := directoryOf(step.Do); dir != "" {
+			cmd.lost = rand.Text()
+			cmd.line = shell.RemoteIn(r.marker(), dir, cmd.lost, canonical)
+		}
 		if len(cmd.line) > maxLine {
 			return nil, &tool.Failure{
 				Code:    tool.FailTooLong,
@@ -91,6 +96,17 @@ func (r *run) commands() ([]command, error) {
 		all = append(all, cmd)
 	}
 	return all, nil
+}
+
+// marker is the environment by which the processes of the job are known.
+func (r *run) marker() []string { return []string{taskVariable + "=" + r.task} }
+
+// directoryOf is the directory that a step runs in; empty for where a login begins.
+func directoryOf(do tool.Do) string {
+	if do, ok := do.(tool.Shell); ok {
+		return do.Command.Cwd
+	}
+	return ""
 }
 
 // canonicalOf is the line that a step runs: the one that was judged, or quoted
@@ -148,9 +164,22 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 		r.end(tool.Unknown, r.lost(s))
 		return false
 	}
+	out := s.output(s.rest(ctx))
+	if cmd.lostIn(out) {
+		r.notStarted(ctx, r.noDirectory())
+		return false
+	}
 	r.report.Outcome = tool.Finished
-	r.report.Outputs = append(r.report.Outputs, s.output(s.rest(ctx)))
+	r.report.Outputs = append(r.report.Outputs, out)
 	return true
+}
+
+func (r *run) noDirectory() *tool.Failure {
+	return &tool.Failure{
+		Code:    tool.FailNoDirectory,
+		Message: place(r.job.Target) + ": the working directory cannot be entered, so nothing was run",
+		Remedy:  "look whether it is still there and the account may enter it; cd leads to another one",
+	}
 }
 
 // stopped ends the running command and reports what came of that.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
@@ -59,11 +60,18 @@ var (
 // command is what a session runs.
 type command struct {
 	line  string
+	lost  string // what it writes when its directory cannot be entered; empty if it has none
 	stdin []byte
 	limit int64 // kept of each stream
 	// onOutput and onErrors, when set, see a stream as it comes. They must be
 	// quick.
 	onOutput, onErrors func([]byte)
+}
+
+// lostIn says that a command has not run because its directory cannot be entered.
+func (c command) lostIn(o tool.Output) bool {
+	return c.lost != "" && o.Exit != nil && *o.Exit == shell.NoDirectory &&
+		o.Stdout.Bytes == 0 && string(o.Stderr.Kept) == c.lost
 }
 
 // session is one command on a raw channel: x/crypto's own session reports an

@@ -20,8 +20,8 @@ type connectArgs struct {
 	Password tool.Secret `json:"password,omitempty" doc:"of a host that is not in the inventory"`
 	Key      string      `json:"private_key_path,omitempty" arg:"path,max=128" doc:"name of a key file of the gateway's, for a host that is not in the inventory; without password and key your identity is used"`
 	HostKey  string      `json:"host_key,omitempty" arg:"text,max=64" doc:"SHA256:... fingerprint of the host's key, where the gateway does not know it"`
-	Alias    string      `json:"alias,omitempty" arg:"max=100" doc:"what to call the connection"`
-	Via      string      `json:"via,omitempty" arg:"max=100" doc:"an open connection, or a host of the inventory, to go through"`
+	Alias    string      `json:"alias,omitempty" arg:"connection,max=100" doc:"what to call the connection"`
+	Via      string      `json:"via,omitempty" arg:"connection,max=100" doc:"an open connection, or a host of the inventory, to go through"`
 }
 
 var fingerprint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
@@ -34,8 +34,6 @@ func (a connectArgs) plan() (tool.Plan, error) {
 	case inventory:
 		p.Scope.Alias = a.Host
 		return p, nil
-	case strings.Contains(a.Host, "@"):
-		return p, badArgument("host", "holds a user", "send the user as username")
 	case a.Username == "":
 		return p, badArgument("username", "is missing", "send the user on the host; for a host of the inventory send nothing but its alias as host")
 	case !a.Password.IsZero() && a.Key != "":
@@ -105,7 +103,7 @@ func (r connectResult) Text() string {
 }
 
 type disconnectArgs struct {
-	Alias string `json:"alias,omitempty" arg:"max=200" doc:"connection to close, primary for the default one; all of yours if it is left out"`
+	Alias string `json:"alias,omitempty" arg:"connection,max=200" doc:"connection to close, primary for the default one; all of yours if it is left out"`
 }
 
 func disconnect() *tool.Tool {

@@ -12,7 +12,7 @@ import (
 const runSeconds = 120
 
 type targetArgs struct {
-	Target string `json:"target,omitempty" arg:"max=200" doc:"an open connection or a host of the inventory; your default connection if it is left out"`
+	Target string `json:"target,omitempty" arg:"connection,max=200" doc:"an open connection or a host of the inventory; your default connection if it is left out"`
 }
 
 type runArgs struct {
