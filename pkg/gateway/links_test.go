@@ -141,7 +141,7 @@ func TestConnections(t *testing.T) {
 			{"connect", adhoc + `,"alias":"self","via":"self"}`, "unknown_target", true},
 			{"connect", adhoc + `,"alias":"nine","via":"nine"}`, "not reached through itself", true},
 			{"connect", `{"host":"web9.internal","port":22}`, `"username" is missing`, true},
-			{"connect", `{"host":"ops@web9.internal","port":22}`, `holds a user`, true},
+			{"connect", `{"host":"ops@web9.internal","port":22}`, "the character '@'", true},
 			{"connect", `{"host":"web9.internal"}`, "unknown_host", true},
 			{"connect", adhoc + `,"password":"x","private_key_path":"y"}`, "beside", true},
 			{"connect", adhoc + `,"host_key":"MD5:aa"}`, "not a fingerprint", true},

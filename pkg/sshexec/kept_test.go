@@ -1,13 +1,17 @@
 package sshexec
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
@@ -150,4 +154,63 @@ func TestForget(t *testing.T) {
 	eventually(t, "one of three is closed", func() bool { return l.Stats().Connections == 2 })
 	l.Forget("another")
 	eventually(t, "the kept one is left", func() bool { return l.Stats().Connections == 1 })
+}
+
+// in is a line as if it had been judged in a directory.
+func in(dir, text string) tool.Step {
+	s := line(text)
+	s.Do.(tool.Shell).Command.Cwd = dir
+	return s
+}
+
+// A line runs in its directory or not at all, and says which.
+func TestWorkingDirectory(t *testing.T) {
+	t.Parallel()
+	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
+	home, err := os.MkdirTemp("", "cwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	dir := filepath.Join(home, "q$(echo X>&2)`touch x`'\" ;#")
+	if err := errors.Join(os.Chmod(home, 0o755), os.Mkdir(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	out := finished(t, l.Run(t.Context(), job(host, in(dir, "pwd; cat"))), 0)
+	if string(out.Stdout.Kept) != dir+"\n" || out.Stderr.Bytes != 0 {
+		t.Errorf("stdout %q, stderr %q", out.Stdout.Kept, out.Stderr.Kept)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	m := newMarks(t)
+	for _, text := range []string{"true; ", "false || ", "true & "} {
+		r := l.Run(t.Context(), job(host, in(dir, text+m.step(0).Do.(tool.Shell).Command.Canonical)))
+		failed(t, r, tool.NotStarted, tool.FailNoDirectory)
+		m.check(t, []tool.Report{r})
+	}
+	little := job(host, in(dir, "true"))
+	little.Limits.OutputBytes = 1
+	failed(t, l.Run(t.Context(), little), tool.NotStarted, tool.FailNoDirectory)
+	r := l.Run(t.Context(), job(host, line("true"), in(dir, "true")))
+	if failed(t, r, tool.Finished, tool.FailNoDirectory); len(r.Outputs) != 1 {
+		t.Errorf("got %s", describe(r))
+	}
+	// What looks alike is the command's own doing.
+	for _, text := range []string{"exit 97", "echo lost >&2; exit 97"} {
+		finished(t, l.Run(t.Context(), job(host, in("/", text))), shell.NoDirectory)
+	}
+}
+
+func TestStdin(t *testing.T) {
+	t.Parallel()
+	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
+	step := line("cat; echo end")
+	do := step.Do.(tool.Shell)
+	do.Stdin = []byte(strings.Repeat("x\n", 100_000))
+	step.Do = do
+	out := finished(t, l.Run(t.Context(), job(host, step)), 0)
+	if want := string(do.Stdin) + "end\n"; string(out.Stdout.Kept) != want {
+		t.Errorf("got %d bytes of %d", len(out.Stdout.Kept), len(want))
+	}
 }

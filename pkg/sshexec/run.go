@@ -77,8 +77,8 @@ func (r *run) commands() ([]command, error) {
 		}
 		cmd.line = shell.RemoteEnv(r.marker(), canonical)
 		if dir := directoryOf(step.Do); dir != "" {
-			cmd.lost = rand.Text()
-			cmd.line = shell.RemoteIn(r.marker(), dir, cmd.lost, canonical)
+			cmd.lost = &lost{word: rand.Text()}
+			cmd.line = shell.RemoteIn(r.marker(), dir, cmd.lost.word, canonical)
 		}
 		if len(cmd.line) > maxLine {
 			return nil, &tool.Failure{
@@ -165,7 +165,7 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 		return false
 	}
 	out := s.output(s.rest(ctx))
-	if cmd.lostIn(out) {
+	if cmd.lost.is(out) {
 		r.notStarted(ctx, r.noDirectory())
 		return false
 	}

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
@@ -60,18 +59,12 @@ var (
 // command is what a session runs.
 type command struct {
 	line  string
-	lost  string // what it writes when its directory cannot be entered; empty if it has none
+	lost  *lost // for a line that runs in a directory
 	stdin []byte
 	limit int64 // kept of each stream
 	// onOutput and onErrors, when set, see a stream as it comes. They must be
 	// quick.
 	onOutput, onErrors func([]byte)
-}
-
-// lostIn says that a command has not run because its directory cannot be entered.
-func (c command) lostIn(o tool.Output) bool {
-	return c.lost != "" && o.Exit != nil && *o.Exit == shell.NoDirectory &&
-		o.Stdout.Bytes == 0 && string(o.Stderr.Kept) == c.lost
 }
 
 // session is one command on a raw channel: x/crypto's own session reports an
@@ -158,7 +151,7 @@ func (s *session) run() {
 		s.started <- errAbandoned
 		return
 	}
-	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.onErrors) })
+	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.seeErrors) })
 	ok, err := s.channel.SendRequest("exec", true, ssh.Marshal(&struct{ Command string }{s.cmd.line}))
 	switch {
 	case err == nil && !ok:

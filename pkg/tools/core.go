@@ -15,7 +15,7 @@ func core() []*tool.Tool {
 
 type connectArgs struct {
 	Host     string      `json:"host" arg:"required,max=253" doc:"alias of a host of the inventory; or name or address of another host, if policy permits that"`
-	Username string      `json:"username,omitempty" arg:"max=64" doc:"user on a host that is not in the inventory"`
+	Username string      `json:"username,omitempty" arg:"connection,max=64" doc:"user on a host that is not in the inventory"`
 	Port     int         `json:"port,omitempty" arg:"min=0,max=65535" doc:"of a host that is not in the inventory; 22 if it is left out"`
 	Password tool.Secret `json:"password,omitempty" doc:"of a host that is not in the inventory"`
 	Key      string      `json:"private_key_path,omitempty" arg:"path,max=128" doc:"name of a key file of the gateway's, for a host that is not in the inventory; without password and key your identity is used"`
