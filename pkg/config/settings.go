@@ -22,6 +22,7 @@ type Settings struct {
 	Conns     ConnSettings     `mapstructure:"connections"`
 	Secrets   SecretSettings   `mapstructure:"secrets"`
 	Resolver  ResolverSettings `mapstructure:"resolver"`
+	StateDir  string           `mapstructure:"state_dir"` // for what the gateway itself keeps
 	LogLevel  string           `mapstructure:"log_level"` // debug, info, warn or error
 }
 
@@ -189,6 +190,7 @@ var settingTable = []setting{
 	listSetting("secrets.env_allow", none, variable),
 	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
 	spanSetting("resolver.cache", time.Minute, 0, time.Hour),
+	textSetting("state_dir", "state", filled),
 	textSetting("log_level", "info", oneOf("debug", "info", "warn", "error")),
 }
 

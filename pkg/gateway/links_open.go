@@ -180,7 +180,7 @@ func (ls *links) targetOf(conf *config.Config, l *link) (tool.Target, *tool.Prob
 	if problem == nil && (l.through != nil || l.hop != "") {
 		t, problem = ls.by(conf, l, t)
 	}
-	t.Conn = tool.Connection{ID: l.id, Alias: l.alias}
+	t.Conn = tool.Connection{ID: l.id, Alias: l.alias, Subject: l.space.subject}
 	t.Dir, t.Address = l.dir, l.address
 	return t, problem
 }

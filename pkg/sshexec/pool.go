@@ -32,12 +32,21 @@ type poolKey struct {
 func keyOf(subject string, t tool.Target) poolKey {
 	var via strings.Builder
 	for _, hop := range t.Via {
-		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), hop.Credentials)
+		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), credentialsOf(subject, hop))
 	}
 	return poolKey{
 		subject: subject, kept: t.Conn.ID, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
-		user: t.User, credentials: t.Credentials, via: via.String(),
+		user: t.User, credentials: credentialsOf(subject, t), via: via.String(),
 	}
+}
+
+// credentialsOf names what is logged in with. What a caller describes is that
+// caller's own, so that one that is refused keeps nobody else from the host.
+func credentialsOf(subject string, t tool.Target) string {
+	if t.AdHoc == nil {
+		return t.Credentials
+	}
+	return fmt.Sprintf("%s %q of %q", t.Auth, t.AdHoc.Key, subject)
 }
 
 // address and login are what the breaker knows a connection by.

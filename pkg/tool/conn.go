@@ -72,8 +72,9 @@ type Opening struct {
 // Connection is the open connection that a target is reached by; the zero value
 // is none.
 type Connection struct {
-	ID    string // known to nobody but the gateway
-	Alias string // what its owner calls it
+	ID      string // known to nobody but the gateway
+	Alias   string // what its owner calls it
+	Subject string // its owner
 }
 
 // Disconnected is what came of closing connections.
