@@ -94,6 +94,7 @@ func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
 	o := mcpserver.HTTPOptions{
 		Listen: set.HTTP.Listen, AllowedHosts: set.HTTP.AllowedHosts, AllowedOrigins: set.HTTP.AllowedOrigins,
 		MaxBodyBytes: set.HTTP.MaxBodyBytes, SessionTTL: set.HTTP.SessionTTL,
+		SessionLifetime: set.HTTP.SessionLifetime, MaxSessions: set.HTTP.MaxSessions,
 		MaxSessionsPerSubject: set.HTTP.MaxSessionsPerSubject, ShutdownTimeout: set.HTTP.ShutdownTimeout,
 	}
 	var err error

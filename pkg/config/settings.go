@@ -34,7 +34,9 @@ type HTTPSettings struct {
 	MaxBodyBytes          int64         `mapstructure:"max_body_bytes"`
 	ShutdownTimeout       time.Duration `mapstructure:"shutdown_timeout"`
 	SessionTTL            time.Duration `mapstructure:"session_ttl"`
+	SessionLifetime       time.Duration `mapstructure:"session_lifetime"`
 	MaxSessionsPerSubject int           `mapstructure:"max_sessions_per_subject"`
+	MaxSessions           int           `mapstructure:"max_sessions"`
 }
 
 // Token is a bearer token that may call, known by its hash only.
@@ -158,7 +160,9 @@ var settingTable = []setting{
 	numberSetting("http.max_body_bytes", 1<<20, 1<<10, 100<<20),
 	spanSetting("http.shutdown_timeout", 10*time.Second, 0, 10*time.Minute),
 	spanSetting("http.session_ttl", 30*time.Minute, time.Second, 30*24*time.Hour),
+	spanSetting("http.session_lifetime", 24*time.Hour, time.Second, 365*24*time.Hour),
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
+	numberSetting("http.max_sessions", 4096, 1, 1_000_000),
 	textSetting("subject", "", orEmpty(person)),
 	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
