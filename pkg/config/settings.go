@@ -19,8 +19,10 @@ type Settings struct {
 	SSH       SSHSettings      `mapstructure:"ssh"`
 	Limits    CallSettings     `mapstructure:"limits"`
 	Tasks     TaskSettings     `mapstructure:"tasks"`
+	Conns     ConnSettings     `mapstructure:"connections"`
 	Secrets   SecretSettings   `mapstructure:"secrets"`
 	Resolver  ResolverSettings `mapstructure:"resolver"`
+	StateDir  string           `mapstructure:"state_dir"` // for what the gateway itself keeps
 	LogLevel  string           `mapstructure:"log_level"` // debug, info, warn or error
 }
 
@@ -32,7 +34,9 @@ type HTTPSettings struct {
 	MaxBodyBytes          int64         `mapstructure:"max_body_bytes"`
 	ShutdownTimeout       time.Duration `mapstructure:"shutdown_timeout"`
 	SessionTTL            time.Duration `mapstructure:"session_ttl"`
+	SessionLifetime       time.Duration `mapstructure:"session_lifetime"`
 	MaxSessionsPerSubject int           `mapstructure:"max_sessions_per_subject"`
+	MaxSessions           int           `mapstructure:"max_sessions"`
 }
 
 // Token is a bearer token that may call, known by its hash only.
@@ -91,6 +95,16 @@ type TaskSettings struct {
 	KeptPerSubject int `mapstructure:"kept_per_subject"`
 }
 
+// ConnSettings bound the connections that callers keep open between calls: how
+// many, and how long one is kept when it is not used, and at most.
+type ConnSettings struct {
+	Global     bool          `mapstructure:"global"` // one namespace for each subject, whatever the session
+	Idle       time.Duration `mapstructure:"idle"`
+	Lifetime   time.Duration `mapstructure:"lifetime"`
+	PerSubject int           `mapstructure:"per_subject"`
+	Total      int           `mapstructure:"total"`
+}
+
 // SecretSettings name the environment variables that are secrets beside those
 // with a secret prefix.
 type SecretSettings struct {
@@ -146,7 +160,9 @@ var settingTable = []setting{
 	numberSetting("http.max_body_bytes", 1<<20, 1<<10, 100<<20),
 	spanSetting("http.shutdown_timeout", 10*time.Second, 0, 10*time.Minute),
 	spanSetting("http.session_ttl", 30*time.Minute, time.Second, 30*24*time.Hour),
+	spanSetting("http.session_lifetime", 24*time.Hour, time.Second, 365*24*time.Hour),
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
+	numberSetting("http.max_sessions", 4096, 1, 1_000_000),
 	textSetting("subject", "", orEmpty(person)),
 	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
@@ -170,9 +186,15 @@ var settingTable = []setting{
 	numberSetting("tasks.running_per_host", 16, 1, 1000),
 	numberSetting("tasks.queued", 1024, 0, 100_000),
 	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
+	{key: "connections.global", tag: "!!bool", words: truth, def: false},
+	spanSetting("connections.idle", 30*time.Minute, time.Second, 30*24*time.Hour),
+	spanSetting("connections.lifetime", 24*time.Hour, time.Second, 30*24*time.Hour),
+	numberSetting("connections.per_subject", 64, 1, 100_000),
+	numberSetting("connections.total", 4096, 1, 1_000_000),
 	listSetting("secrets.env_allow", none, variable),
 	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
 	spanSetting("resolver.cache", time.Minute, 0, time.Hour),
+	textSetting("state_dir", "state", filled),
 	textSetting("log_level", "info", oneOf("debug", "info", "warn", "error")),
 }
 
@@ -183,6 +205,8 @@ var settingFlags = map[string]string{
 	"subject":     "subject",
 	"toolsets":    "toolsets",
 	"log_level":   "log-level",
+
+	"connections.global": "global",
 }
 
 // Changed names the settings in which two differ, as sallyport.yml does.

@@ -39,6 +39,10 @@ func (c *call) answer(ctx context.Context, ask tool.Ask, run tool.Run) tool.Repo
 		value, failure = c.taskLines(ctx, ask)
 	case tool.AskCancel:
 		value = c.cancel(ctx, ask.Subject)
+	case tool.AskDisconnect:
+		value, failure = g.links.disconnect(g.links.spaceOf(c.caller), ask.Subject)
+	case tool.AskIdentity:
+		value, failure = c.identity()
 	}
 	return reportOf(value, failure, g.now().Sub(begun))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ type call struct {
 	judged *tool.Tool // the one in whose place it is judged
 	plan   tool.Plan
 
-	task *task // the task that this is the run of, or that it submitted
+	task *task   // the task that this is the run of, or that it submitted
+	held []*link // connections that stay open while it goes on
 }
 
 // planIt finds the tool and turns its arguments into a plan, without any I/O.
@@ -113,10 +115,16 @@ func (c *call) parallel() int {
 	return most
 }
 
-// walk takes the plan to one host. What the gateway answers itself is not
+// walk takes the plan to one host, and there to the working directory. What the
+// gateway answers itself is not
 // counted as running, and a task not until it does.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 	counts := &c.gateway.usage
+	if t.Dir != "" {
+		there := *c
+		there.plan = c.plan.In(t.Dir)
+		c = &there
+	}
 	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || c.plan.Detach {
 		return c.judgeAndRun(ctx, t, counts.note(c.caller.Subject, t.Alias, c.gateway.now()))
 	}
@@ -291,10 +299,19 @@ func brokenReport() *tool.Report {
 }
 
 func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
-	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
-		return c.answer(ctx, ask, run)
+	switch do := c.plan.Steps[0].Do.(type) {
+	case tool.Ask:
+		return c.answer(ctx, do, run)
+	case tool.Connect:
+		return c.connect(ctx, run)
+	case tool.Enter:
+		return c.enter(do, run)
 	}
-	return c.gateway.runner.Run(ctx, c.job(run))
+	report := c.gateway.runner.Run(ctx, c.job(run))
+	if l := c.heldFor(run.Target); l != nil {
+		c.gateway.links.reached(l, report.Address)
+	}
+	return report
 }
 
 // job is an allowed run as the runner gets it.
@@ -438,8 +455,9 @@ func (c *call) invalid(ctx context.Context, p *tool.Problem) Result {
 	return Result{Structured: s, Text: s.Text(), IsError: true}
 }
 
-// targets looks the hosts of the plan up in the inventory. A plan without a
-// host runs in the gateway itself.
+// targets looks the hosts of the plan up in the inventory and among the
+// connections that the caller has open. A plan without a host runs in the gateway
+// itself.
 func (c *call) targets() ([]tool.Target, *tool.Problem) {
 	targets, problem := c.targetsIn(c.plan.Scope)
 	if c.plan.Onto == nil || problem != nil {
@@ -452,6 +470,9 @@ func (c *call) targets() ([]tool.Target, *tool.Problem) {
 func (c *call) targetsIn(scope tool.Scope) ([]tool.Target, *tool.Problem) {
 	conf := c.gateway.config.Load()
 	switch {
+	case scope.Opening != nil, scope.Open:
+		t, problem := c.linked(conf, scope)
+		return []tool.Target{t}, problem
 	case scope.Alias != "":
 		t, problem := targetOf(conf, scope.Alias)
 		return []tool.Target{t}, problem
@@ -500,7 +521,8 @@ func unknownHost(alias string) *tool.Problem {
 	}
 }
 
-// resolve finds the addresses of a target and of every hop on its way, once.
+// resolve finds the addresses of a target and of every hop on its way, once. The
+// address that a target has already is preferred.
 func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
 	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || t.Hostname == "" {
 		return nil
@@ -512,12 +534,21 @@ func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
 		}
 	}
 	addresses, failure := c.gateway.resolver.resolve(ctx, t.Hostname)
-	t.Addresses = addresses
-	if len(addresses) > 0 {
-		t.Address = addresses[0]
-	}
+	t.Addresses, t.Address = preferred(addresses, t.Address)
 	if first == nil {
 		first = failure
 	}
 	return first
+}
+
+// preferred puts one of some addresses first, if it is among them, and gives the
+// first.
+func preferred(addresses []netip.Addr, one netip.Addr) ([]netip.Addr, netip.Addr) {
+	if i := slices.Index(addresses, one); i > 0 {
+		addresses = slices.Concat([]netip.Addr{one}, addresses[:i], addresses[i+1:])
+	}
+	if len(addresses) == 0 {
+		return nil, netip.Addr{}
+	}
+	return addresses, addresses[0]
 }

@@ -35,6 +35,7 @@ type world struct {
 	marks  []policy.Mark
 	jobs   []tool.Job
 	events []audit.Event
+	ended  []string // connections
 
 	decide func(policy.Input) tool.Decision
 	run    func(context.Context, tool.Job) tool.Report
@@ -88,6 +89,15 @@ func (w *world) Copy(_ context.Context, from, to tool.Job) (tool.Report, tool.Re
 	report := tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: tool.Copied{Bytes: 3}}}}
 	return report, report
 }
+
+func (w *world) Disconnect(conns []string) {
+	w.note("disconnect " + strings.Join(conns, " "))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = append(w.ended, conns...)
+}
+
+func (w *world) Forget(subject string) { w.note("forget " + subject) }
 
 func (w *world) Write(ctx context.Context, e audit.Event) error {
 	if ctx.Err() != nil {

@@ -207,7 +207,7 @@ func (e *endpoint) sessionOf(r *http.Request, m *message) (s *session, status in
 		if s = e.sessions.open(subject); s != nil {
 			e.server.gateway.SessionOpened(r.Context(), s.caller())
 		}
-		return s, http.StatusTooManyRequests, "this subject has too many sessions in use: end some"
+		return s, http.StatusTooManyRequests, "too many sessions are in use: end some of yours, or wait"
 	}
 	id := r.Header.Get(mcp.HeaderSessionID)
 	if id == "" {

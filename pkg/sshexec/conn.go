@@ -25,6 +25,7 @@ type conn struct {
 	target   tool.Target
 	wire     *wire
 	client   ssh.Conn
+	hostKey  ssh.PublicKey // that the host has proved
 	dead     chan struct{} // closed when the connection has ended
 	wake     chan struct{} // tend has something to do
 	chans    <-chan ssh.NewChannel

@@ -60,6 +60,12 @@ func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Targe
 	if err != nil {
 		return nil, verdictNone, err
 	}
+	var shown ssh.PublicKey
+	verify := config.HostKeyCallback
+	config.HostKeyCallback = func(host string, from net.Addr, key ssh.PublicKey) error {
+		shown = key
+		return verify(host, from, key)
+	}
 	w, err := e.reach(ctx, key, target)
 	if err != nil {
 		return nil, verdictNone, e.connectFailure(ctx, err, target, "connecting")
@@ -79,7 +85,9 @@ func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Targe
 		f := classifyHandshake(err, target)
 		return nil, verdictOf(f), f
 	}
-	return e.newConn(target, w, client, chans, reqs), verdictOK, nil
+	c := e.newConn(target, w, client, chans, reqs)
+	c.hostKey = shown
+	return c, verdictOK, nil
 }
 
 // config is how a handshake with target is held.

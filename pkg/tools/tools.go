@@ -14,7 +14,7 @@ import (
 
 // All is the table of contents: every tool, by toolset.
 func All() []*tool.Tool {
-	return append(fleet(), files()...)
+	return slices.Concat(fleet(), core(), files())
 }
 
 // Sets are the names of the toolsets, in the order of the table, and all.

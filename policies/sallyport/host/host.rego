@@ -122,9 +122,14 @@ holds(hop) if {
 
 hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
 
-asks_gateway(op) if startswith(op.action, "gateway.")
+asks_gateway(op) if op.action in own
 
-asks_gateway(op) if startswith(op.action, "task.")
+# own are the actions that no host has a part in.
+own := {
+	"gateway.list", "gateway.read", "gateway.control",
+	"task.read", "task.control",
+	"conn.close", "identity.read",
+}
 
 # METADATA
 # title: The host is not in the inventory
