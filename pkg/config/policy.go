@@ -16,6 +16,8 @@ type sitePolicy struct {
 	tags       map[string]limitLayer
 	network    SiteNetwork
 	rules      []rule
+	files      []rule
+	adhoc      []adhocRule
 	reload     ReloadGrant
 }
 
@@ -36,6 +38,7 @@ type rule struct {
 	aliases, tags    []glob
 	groups, subjects []string
 	profiles         []string
+	files            *filePaths // of a rule of files:
 }
 
 // shippedProfiles are the profiles that the embedded bundle has.
@@ -91,12 +94,15 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 	}
 	var version int
 	known := newNames(inv)
+	known.addTags(adhocTags(root))
 	root.object(fields{
 		"version":          integer(&version, 1, 3),
 		"known_hosts_path": text(&p.knownHosts),
 		"limits":           limits(&p.limits),
 		"network":          p.readNetwork,
-		"rules":            l.rules(&p.rules, known),
+		"rules":            rules(&p.rules, known, l.rule),
+		"files":            rules(&p.files, known, l.fileRule),
+		"connect":          p.readConnect(known),
 		"overrides": func(v value) {
 			v.object(fields{
 				"aliases": overrides(p.aliases, known.aliases, "alias"),
@@ -105,8 +111,16 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		},
 		"reload": p.readReload,
 	})
+	p.numberFiles()
+	if !l.report.failed() {
+		p.checkFiles(inv.hosts(), known)
+		p.checkAdhoc()
+	}
 	return p
 }
+
+// all are the rules on hosts, those of files: behind the others.
+func (p *sitePolicy) all() []rule { return slices.Concat(p.rules, p.files) }
 
 // limits stores a layer of limits.
 func limits(layer *limitLayer) field {
@@ -198,12 +212,18 @@ func newNames(inv *inventory) hostNames {
 	return known
 }
 
-// rules stores the list of rules.
-func (l *loader) rules(p *[]rule, known hostNames) field {
+func (n hostNames) addTags(tags []string) {
+	for _, tag := range tags {
+		n.tags[tag] = true
+	}
+}
+
+// rules stores a list of rules.
+func rules(p *[]rule, known hostNames, read func(value, hostNames) rule) field {
 	return func(v value) {
 		names := map[string]int{}
 		v.items(func(item value) {
-			r := l.rule(item, known)
+			r := read(item, known)
 			item.claim(names, r.name, fmt.Sprintf("name %q", r.name))
 			if r.name == "" {
 				r.name = item.path
@@ -217,16 +237,9 @@ func (l *loader) rule(v value, known hostNames) rule {
 	r := rule{line: v.line}
 	var profile string
 	isProfile := oneOf(l.profiles()...)
-	keys := fields{
-		"name":     text(&r.name, name(maxAlias)),
-		"action":   text(&r.action, oneOf("allow", "deny")),
-		"aliases":  matching(&r.aliases, known.aliases, "alias"),
-		"tags":     matching(&r.tags, known.tags, "tag"),
-		"groups":   people(&r.groups),
-		"subjects": people(&r.subjects),
-		"profile":  text(&profile, isProfile),
-		"profiles": texts(&r.profiles, isProfile),
-	}
+	keys := r.scope(known)
+	keys["profile"] = text(&profile, isProfile)
+	keys["profiles"] = texts(&r.profiles, isProfile)
 	old := false
 	for key, schema := range commandKeys {
 		keys[key] = func(v value) {
@@ -249,16 +262,30 @@ func (l *loader) rule(v value, known hostNames) rule {
 	return r
 }
 
+// scope are the keys by which any rule says on which hosts and for whom it is.
+func (r *rule) scope(known hostNames) fields {
+	return fields{
+		"name":     text(&r.name, name(maxAlias)),
+		"action":   text(&r.action, oneOf("allow", "deny")),
+		"aliases":  matching(&r.aliases, known.aliases, "alias"),
+		"tags":     matching(&r.tags, known.tags, "tag"),
+		"groups":   people(&r.groups),
+		"subjects": people(&r.subjects),
+	}
+}
+
 // people stores whom a rule is for. An empty list could be read as anyone or as
 // nobody, so it is refused.
 func people(p *[]string) field {
 	return func(v value) {
 		texts(p, person)(v)
-		if v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
+		if emptyList(v) {
 			v.fail(faultf("remove it to mean anyone", "names nobody"))
 		}
 	}
 }
+
+func emptyList(v value) bool { return v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 }
 
 func (l *loader) profiles() []string {
 	if l.Profiles != nil {

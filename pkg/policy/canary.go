@@ -55,7 +55,7 @@ func canaryTarget(alias string) tool.Target {
 		Alias: alias, Hostname: "canary.invalid", Port: 22, User: "canary", Kind: "posix", Source: "inventory", Auth: "key",
 		Tags: []string{"sallyport-canary"}, Addresses: []netip.Addr{four, six}, Address: four,
 		Via: []tool.Target{{
-			Alias: "sallyport-canary-hop", Hostname: "hop.invalid", Port: 22,
+			Alias: "sallyport-canary-hop", Hostname: "hop.invalid", Port: 22, User: "canary", Source: "inventory",
 			Addresses: []netip.Addr{six}, Address: six,
 		}},
 	}

@@ -52,7 +52,8 @@ func newHost(t tool.Target) Host {
 	}
 	for _, hop := range t.Via {
 		h.Via = append(h.Via, Hop{
-			Alias: hop.Alias, Hostname: hop.Hostname, Port: hop.Port, Addresses: newAddresses(hop.Addresses),
+			Alias: hop.Alias, Hostname: hop.Hostname, Port: hop.Port, User: hop.User, Source: hop.Source,
+			Addresses: newAddresses(hop.Addresses),
 		})
 	}
 	return h

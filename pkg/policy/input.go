@@ -62,6 +62,8 @@ type Hop struct {
 	Alias     string    `json:"alias"`
 	Hostname  string    `json:"hostname"`
 	Port      int       `json:"port"`
+	User      string    `json:"user"`
+	Source    string    `json:"source"`
 	Addresses []Address `json:"addresses"`
 }
 

@@ -26,6 +26,10 @@ type Site struct {
 	Version int                  `json:"version"`
 	Hosts   map[string]SiteHost  `json:"hosts"`   // by alias
 	Classes map[string]SiteClass `json:"classes"` // hosts to which the same rules apply share one
+	Files   map[string]SiteFile  `json:"files"`   // rules on files, by the ids that classes name
+	Adhoc   []SiteAdhoc          `json:"adhoc"`   // rules on hosts that are not in the inventory
+	Connect SiteConnect          `json:"connect"` // whom those are about
+	Names   map[string]string    `json:"names"`   // aliases by host name, where there are such rules
 	Network SiteNetwork          `json:"network"`
 	Limits  SiteLimits           `json:"limits"` // of calls without a host
 	Gateway SiteGateway          `json:"gateway"`
@@ -39,8 +43,9 @@ type SiteHost struct {
 
 // SiteClass is what may be done, and what must not, on the hosts of a class.
 type SiteClass struct {
-	Allow SiteGrants `json:"allow"`
-	Deny  SiteGrants `json:"deny"`
+	Allow SiteGrants     `json:"allow"`
+	Deny  SiteGrants     `json:"deny"`
+	Files SiteFileGrants `json:"files"`
 }
 
 // SiteGrants says which profiles hold for whom: profile name to the rule that
@@ -150,8 +155,11 @@ func (s *Site) fill() {
 	for name, c := range s.Classes {
 		c.Allow.fill()
 		c.Deny.fill()
+		c.Files.fill()
 		s.Classes[name] = c
 	}
+	s.fillFiles()
+	s.fillAdhoc()
 	s.Network.Allow, s.Network.Block = made(s.Network.Allow), made(s.Network.Block)
 	s.Limits.DenySubstrings = list(s.Limits.DenySubstrings)
 	reload := &s.Gateway.Reload
@@ -184,6 +192,9 @@ func (s *Site) validate() error {
 		if err := h.Limits.validate(); err != nil {
 			add("hosts.%s.limits: %w", alias, err)
 		}
+	}
+	for _, problem := range slices.Concat(s.checkFiles(), s.checkAdhoc()) {
+		add("%w", problem)
 	}
 	if err := s.Limits.validate(); err != nil {
 		add("limits: %w", err)
