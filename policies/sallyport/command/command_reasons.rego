@@ -8,8 +8,10 @@ import data.sallyport.lib.reason
 # permits is held against every table of the granted profiles that has it.
 
 # refused are the commands to explain: those whose words are known, if the
-# caller may run anything at all.
+# caller may run anything at all, and those that files are judged as.
 refused contains command if some command in array.slice(unpermitted, 0, 5)
+
+refused contains command if some command in array.slice(unreadable, 0, 5)
 
 # A line has up to 64 commands; what is wrong with the first few is enough to
 # learn from.
