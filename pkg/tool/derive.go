@@ -567,6 +567,21 @@ func probe(p *program, ops []Op, c *shell.Command) []Op {
 	return ops
 }
 
+// scan is nmap, whose options for files are of two letters.
+func scan(p *program, ops []Op, c *shell.Command) []Op {
+	rest := *c
+	rest.Args = nil
+	for i := 0; i < len(c.Args); i++ {
+		if slices.Contains(p.writes, strings.TrimPrefix(c.Args[i].Text, "-")) && i+1 < len(c.Args) {
+			i++
+			ops = append(ops, file(FileWrite, c.Args[i].Text))
+			continue
+		}
+		rest.Args = append(rest.Args, c.Args[i])
+	}
+	return probe(p, ops, &rest)
+}
+
 // lookUp is dig: the server behind @, or the name that is looked up.
 func lookUp(p *program, ops []Op, c *shell.Command) []Op {
 	operands := p.operands(c.Args)
@@ -824,7 +839,7 @@ var otherFamilies = []family{
 	{"host nslookup whois", program{derive: probe, valued: "ctNRWhp", hosts: 1}},
 	{"dig", program{derive: lookUp, valued: "bcfkptxy", hosts: 1}},
 	{"nc ncat netcat telnet", program{derive: probe, valued: "eGgIiMmOPpqsTVWwXxb", hosts: 1}},
-	{"nmap", program{derive: probe, valued: "pioeSgDT", longs: words("script script-args top-ports"), writes: words("oN oX oG oA")}},
+	{"nmap", program{derive: scan, valued: "pioeSgDT", longs: words("script script-args top-ports"), writes: words("oN oX oG oA")}},
 	{"arping", program{derive: probe, valued: "cIwsS", hosts: 1}},
 	{"curl", program{
 		derive: probe, valued: "oXdHmuAbceFKTxwrYyzECDPQt", inPlace: words("O remote-name remote-name-all"),

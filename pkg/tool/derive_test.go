@@ -181,6 +181,7 @@ func TestDerive(t *testing.T) {
 		{"dig @8.8.8.8 example.org", "net.probe to=8.8.8.8"},
 		{"dig example.org MX", "net.probe to=example.org"},
 		{"nc -l", "net.probe"},
+		{"nmap -p 22 -oN /tmp/x 10.0.0.1", "file.write /tmp/x; net.probe to=10.0.0.1"},
 
 		{"tcpdump -i eth0 -w /tmp/x.pcap port 80", "file.write /tmp/x.pcap; capture.run"},
 		{"tshark -r x.pcap", "file.read x.pcap; capture.run"},
