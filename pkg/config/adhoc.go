@@ -20,6 +20,7 @@ type adhocRule struct {
 	networks         NetworkIndex
 	ports            []int
 	users            []string
+	keys             []string
 	groups, subjects []string
 	tags             []string
 	via              []glob
@@ -57,6 +58,7 @@ func newAdhocRule(v value, known hostNames) adhocRule {
 		"cidrs":    notEmpty(networks(r.networks)),
 		"ports":    notEmpty(ports(&r.ports)),
 		"users":    notEmpty(texts(&r.users, loginName)),
+		"keys":     notEmpty(texts(&r.keys, atMost(maxKey))),
 		"groups":   people(&r.groups),
 		"subjects": people(&r.subjects),
 		"tags":     notEmpty(texts(&r.tags, name(maxTag))),
@@ -86,7 +88,7 @@ func (r *adhocRule) check(v value) {
 			r.ports = []int{sshPort}
 		}
 	case "deny":
-		for _, key := range []string{"tags", "via"} {
+		for _, key := range []string{"keys", "tags", "via"} {
 			if v.has(key) {
 				v.fail(faultf("remove it", "%s is about what is allowed, and this rule denies", key))
 			}
@@ -211,6 +213,7 @@ type AdhocRule struct {
 	Networks NetworkIndex    `json:"networks"` // one of which the address is in, if it is not anywhere
 	Ports    map[string]bool `json:"ports"`
 	Users    map[string]bool `json:"users"` // names on the host
+	Keys     map[string]bool `json:"keys"`  // files in keys/ that the caller may name to log in with
 	AnyWay   bool            `json:"any_way"`
 	Via      map[string]bool `json:"via"`   // aliases, one of which is the last jump host, if it is not any way
 	Class    string          `json:"class"` // of the hosts that it lets in; empty if it denies
@@ -270,7 +273,7 @@ func (h *ConnectHolders) add(i int, r adhocRule) {
 func (r adhocRule) site(hosts []Host, class string) AdhocRule {
 	s := AdhocRule{
 		Rule: r.name, Line: r.line, Says: r.says(), Hosts: []HostPattern{}, Anywhere: len(r.networks.written()) == 0,
-		Networks: r.networks, Ports: map[string]bool{}, Users: setOf(r.users), AnyWay: len(r.via) == 0, Via: map[string]bool{}, Class: class,
+		Networks: r.networks, Ports: map[string]bool{}, Users: setOf(r.users), Keys: setOf(r.keys), AnyWay: len(r.via) == 0, Via: map[string]bool{}, Class: class,
 	}
 	for _, h := range r.hosts {
 		s.Hosts = append(s.Hosts, HostPattern{h.text, h.expression})
@@ -303,7 +306,7 @@ func (r adhocRule) says() string {
 	if len(r.ports) > 0 {
 		says += phrase(", port ", strings.Fields(strings.Trim(fmt.Sprint(r.ports), "[]")))
 	}
-	return says + phrase(", as ", r.users) + phrase(", through ", via)
+	return says + phrase(", as ", r.users) + phrase(", by key ", r.keys) + phrase(", through ", via)
 }
 
 // phrase is a few words, joined by or; nothing if there are none.

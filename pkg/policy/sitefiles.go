@@ -63,6 +63,7 @@ type SiteAdhoc struct {
 	Networks SiteNetworks      `json:"networks"` // one of which the address is in, if it is not anywhere
 	Ports    map[string]bool   `json:"ports"`
 	Users    map[string]bool   `json:"users"`
+	Keys     map[string]bool   `json:"keys"` // files in keys/ that the caller may name to log in with
 	AnyWay   bool              `json:"any_way"`
 	Via      map[string]bool   `json:"via"`   // aliases, one of which is the last jump host, if it is not any way
 	Class    string            `json:"class"` // of the hosts that it lets in; empty if it denies
@@ -117,7 +118,8 @@ func (s *Site) fillAdhoc() {
 	s.Adhoc, s.Names = list(s.Adhoc), made(s.Names)
 	for i := range s.Adhoc {
 		a := &s.Adhoc[i]
-		a.Hosts, a.Networks, a.Ports, a.Users, a.Via = list(a.Hosts), made(a.Networks), made(a.Ports), made(a.Users), made(a.Via)
+		a.Hosts, a.Networks, a.Ports = list(a.Hosts), made(a.Networks), made(a.Ports)
+		a.Users, a.Keys, a.Via = made(a.Users), made(a.Keys), made(a.Via)
 	}
 	for _, h := range []*SiteConnectHolders{&s.Connect.Allow, &s.Connect.Deny} {
 		h.Any, h.Groups, h.Subjects = list(h.Any), made(h.Groups), made(h.Subjects)

@@ -103,6 +103,7 @@ func (h Host) value() *ast.Term {
 	return object(
 		text("alias", h.Alias), text("hostname", h.Hostname), field("port", num(h.Port)), text("user", h.User),
 		text("kind", h.Kind), field("tags", stringsOf(h.Tags)), text("source", h.Source), text("auth", h.Auth),
+		text("key", h.Key), text("host_key", h.HostKey),
 		field("via", array(h.Via, Hop.value)),
 	)
 }
@@ -258,7 +259,7 @@ var keys = terms(
 	"version", "call", "subject", "host", "network", "ops", "limits", "usage", "now",
 	"id", "tool", "toolset", "effect", "digest",
 	"groups", "auth", "client", "name", "transport",
-	"alias", "hostname", "port", "user", "kind", "tags", "source", "via",
+	"alias", "hostname", "port", "user", "kind", "tags", "source", "via", "key", "host_key",
 	"address", "addresses", "ip", "family", "scope", "bits", "embedded",
 	"requested", "seconds", "output_bytes", "concurrent", "running", "calls_last_minute",
 	"action", "derived", "command", "place", "path", "recursive", "unit", "operation", "manager", "names",

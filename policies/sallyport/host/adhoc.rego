@@ -37,15 +37,18 @@ destination := {
 	"hostname": plain(input.host.hostname),
 	"port": format_int(input.host.port, 10),
 	"user": input.host.user,
+	"key": input.host.key,
 	"addresses": [address | some address in input.network.addresses; address.ip == input.network.address],
 	"before": before(count(input.host.via)),
 }
 
-# hop_place is where a jump host is, by its position.
+# hop_place is where a jump host is, by its position. By which key one logs in
+# there was judged when the connection to it was opened.
 hop_place(i) := {
 	"hostname": plain(hop.hostname),
 	"port": format_int(hop.port, 10),
 	"user": hop.user,
+	"key": "",
 	"addresses": hop.addresses,
 	"before": before(i),
 } if {
@@ -65,6 +68,7 @@ fits(rule, place) if {
 	names(rule, place)
 	encloses(rule, place)
 	by_way(rule, place)
+	by_key(rule, place.key)
 }
 
 names(rule, place) if {
@@ -87,6 +91,10 @@ one_of(allowed, value) if allowed[value]
 by_way(rule, _) if rule.any_way
 
 by_way(rule, place) if rule.via[place.before]
+
+by_key(_, "")
+
+by_key(rule, key) if rule.keys[key]
 
 encloses(rule, _) if rule.anywhere
 
@@ -121,7 +129,10 @@ unlisted contains hop_place(i) if {
 	hop.source == "adhoc"
 }
 
-called(place) := sprintf("%s@%s:%s", [place.user, place.hostname, place.port])
+called(place) := sprintf("%s@%s:%s%s", [place.user, place.hostname, place.port, concat("", [word |
+	place.key != ""
+	word := concat("", [" by key ", place.key])
+])])
 
 # METADATA
 # title: The host is in the inventory

@@ -6,7 +6,7 @@ import data.sallyport.lib.fixture_test as fixture
 lab := {
 	"rule": "lab", "line": 1, "says": "*.lab.example",
 	"hosts": [{"text": "*.lab.example", "expression": `^(?s:[a-z0-9._-]*\.lab\.example)$`}],
-	"anywhere": true, "networks": {"4": {}, "6": {}}, "ports": {"22": true}, "users": {},
+	"anywhere": true, "networks": {"4": {}, "6": {}}, "ports": {"22": true}, "users": {}, "keys": {},
 	"any_way": true, "via": {}, "class": "lab",
 }
 
@@ -50,6 +50,10 @@ admitted := {
 	"any port": {"rule": {"ports": {}}, "call": to({"port": 2222}), "want": true},
 	"user": {"rule": {"users": {"deploy": true}}, "call": to({}), "want": true},
 	"another user": {"rule": {"users": {"deploy": true}}, "call": to({"user": "root"}), "want": false},
+	"key": {"rule": {"keys": {"lab": true}}, "call": to({"key": "lab"}), "want": true},
+	"no key": {"rule": {"keys": {"lab": true}}, "call": to({}), "want": true},
+	"another key": {"rule": {"keys": {"lab": true}}, "call": to({"key": "ops"}), "want": false},
+	"key that no rule names": {"rule": {}, "call": to({"key": "ops"}), "want": false},
 	"network": {"rule": ten, "call": to({}), "want": true},
 	"another network": {"rule": elsewhere, "call": to({}), "want": false},
 	"unresolved": {
@@ -131,8 +135,8 @@ test_refused_behind_a_translator if {
 test_explained[code] if {
 	some code, tc in {
 		"host_adhoc_not_granted": {
-			"call": to({"user": "root", "hostname": "x"}),
-			"detail": "root@x:22; permitted are: *.lab.example",
+			"call": to({"user": "root", "hostname": "x", "key": "ops"}),
+			"detail": "root@x:22 by key ops; permitted are: *.lab.example",
 		},
 		"host_adhoc_listed": {"call": to({"hostname": "web1.lab.example"}), "detail": "web1.lab.example"},
 	}
