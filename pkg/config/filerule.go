@@ -10,8 +10,7 @@ import (
 // about.
 type filePaths struct {
 	id          string
-	place       place // of the rule
-	read, write []pathPattern
+	read, write []filePattern
 	maxBytes    int // 0 for no limit
 	special     bool
 	hardLinks   bool
@@ -22,12 +21,12 @@ const maxFileBytes = 1 << 50
 
 // fileRule reads an entry of files:.
 func (l *loader) fileRule(v value, known hostNames) rule {
-	paths := &filePaths{place: v.place}
-	r := rule{line: v.line, files: paths}
+	paths := &filePaths{}
+	r := rule{line: v.line, place: v.place, files: paths}
 	keys := r.scope(known)
 	maps.Copy(keys, fields{
-		"read":       notEmpty(pathPatterns(&paths.read)),
-		"write":      notEmpty(pathPatterns(&paths.write)),
+		"read":       notEmpty(filePatterns(&paths.read)),
+		"write":      notEmpty(filePatterns(&paths.write)),
 		"max_bytes":  integer(&paths.maxBytes, 1, maxFileBytes),
 		"special":    boolean(&paths.special),
 		"hard_links": boolean(&paths.hardLinks),
@@ -44,16 +43,6 @@ func (l *loader) fileRule(v value, known hostNames) rule {
 		}
 	}
 	return r
-}
-
-// notEmpty refuses a list that holds nothing: the rule would never match.
-func notEmpty(read field) field {
-	return func(v value) {
-		read(v)
-		if emptyList(v) {
-			v.fail(faultf("put something into it, or remove it", "is empty, so it can never match"))
-		}
-	}
 }
 
 // FileRule is what a rule of files: says, without which hosts and whom it is
@@ -80,7 +69,7 @@ func fileRules(rules []rule) map[string]FileRule {
 	return all
 }
 
-func textsOf(patterns []pathPattern) []string {
+func textsOf(patterns []filePattern) []string {
 	list := []string{}
 	for _, p := range patterns {
 		list = append(list, p.text)
@@ -121,22 +110,15 @@ func (g FileGrants) add(r rule) {
 		r.indexPaths(holders.Any)
 	}
 	for _, name := range r.groups {
-		r.indexPaths(below(holders.Groups, name))
+		r.indexPaths(under(holders.Groups, name))
 	}
 	for _, name := range r.subjects {
-		r.indexPaths(below(holders.Subjects, name))
+		r.indexPaths(under(holders.Subjects, name))
 	}
-}
-
-func below(m map[string]map[string]PathIndex, name string) map[string]PathIndex {
-	if m[name] == nil {
-		m[name] = map[string]PathIndex{}
-	}
-	return m[name]
 }
 
 func (r rule) indexPaths(to map[string]PathIndex) {
-	for verb, patterns := range map[string][]pathPattern{"read": r.files.read, "write": r.files.write} {
+	for verb, patterns := range map[string][]filePattern{"read": r.files.read, "write": r.files.write} {
 		if len(patterns) == 0 {
 			continue
 		}
@@ -162,7 +144,7 @@ func (p *sitePolicy) checkFiles(hosts []Host, known hostNames) {
 	matching := p.fileMatches(hosts)
 	for i, r := range p.files {
 		if len(matching[i]) == 0 && matchesSome(r.aliases, known.aliases) && matchesSome(r.tags, known.tags) {
-			r.files.place.warn(faultf("look for a slip, or remove it", "no host has a matching alias and a matching tag"))
+			r.place.warn(faultf("look for a slip, or remove it", "no host has a matching alias and a matching tag"))
 		}
 		if r.action == "deny" {
 			continue
@@ -216,7 +198,7 @@ func subset(some, all map[string]bool) bool {
 func (r rule) warnOfWorld() {
 	for _, p := range r.files.write {
 		if p.below && len(p.components) == 0 {
-			r.files.place.warn(faultf("name the directories that are meant", "write %s is every file of the host", p))
+			r.place.warn(faultf("name the directories that are meant", "write %s is every file of the host", p))
 		}
 	}
 }
@@ -225,11 +207,11 @@ func (r rule) warnOfWorld() {
 func (r rule) warnOfDenied(d rule) {
 	for _, verb := range []struct {
 		name          string
-		allowed, gone []pathPattern
+		allowed, gone []filePattern
 	}{{"read", r.files.read, d.files.read}, {"write", r.files.write, d.files.write}} {
 		for _, p := range verb.allowed {
-			if slices.ContainsFunc(verb.gone, func(g pathPattern) bool { return g.covers(p) }) {
-				r.files.place.warn(faultf("remove one of the two",
+			if slices.ContainsFunc(verb.gone, func(g filePattern) bool { return g.covers(p) }) {
+				r.place.warn(faultf("remove one of the two",
 					"%s %s is denied by the rule on line %d, so it grants nothing", verb.name, p, d.line))
 			}
 		}

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// pathPattern is a pattern over absolute paths, one component after the other:
+// filePattern is a pattern over absolute paths, one component after the other:
 // * is any text within a component, ? any character. With ** as its last
 // component it is the directory before that and everything below.
-type pathPattern struct {
+type filePattern struct {
 	text       string // as written
 	components []string
 	literal    int  // how many of them have no sign, from the first on
@@ -33,11 +33,11 @@ var pathSlips = []struct{ signs, remedy string }{
 	{"$", "no variables are known here; write the path out, or ? in place of a $"},
 }
 
-func newPathPattern(text string) (pathPattern, *fault) {
+func newFilePattern(text string) (filePattern, *fault) {
 	if f := plainPath(text); f != nil {
-		return pathPattern{}, f
+		return filePattern{}, f
 	}
-	p := pathPattern{text: text}
+	p := filePattern{text: text}
 	if text != "/" {
 		p.components = strings.Split(text[1:], "/")
 	}
@@ -46,7 +46,7 @@ func newPathPattern(text string) (pathPattern, *fault) {
 	}
 	for _, c := range p.components {
 		if f := component(c); f != nil {
-			return pathPattern{}, f
+			return filePattern{}, f
 		}
 	}
 	p.literal = slices.IndexFunc(p.components, func(c string) bool { return strings.ContainsAny(c, pathSpecial) })
@@ -91,15 +91,15 @@ func component(c string) *fault {
 }
 
 // directory is the part before the first sign.
-func (p pathPattern) directory() string {
+func (p filePattern) directory() string {
 	return "/" + strings.Join(p.components[:p.literal], "/")
 }
 
 // plain says that it is a path, or a directory and everything below.
-func (p pathPattern) plain() bool { return p.literal == len(p.components) }
+func (p filePattern) plain() bool { return p.literal == len(p.components) }
 
 // expression matches the paths that the pattern matches; these are clean.
-func (p pathPattern) expression() string {
+func (p filePattern) expression() string {
 	var b strings.Builder
 	b.WriteString("^(?s:")
 	for _, c := range p.components {
@@ -114,7 +114,7 @@ func (p pathPattern) expression() string {
 
 // reach matches the paths at which, or below which, there may be something that
 // the pattern matches, from its directory on.
-func (p pathPattern) reach() string {
+func (p filePattern) reach() string {
 	rest := ""
 	if p.below {
 		rest = "(/.*)?"
@@ -136,7 +136,7 @@ func componentExpression(c string) string {
 }
 
 // covers says that it matches whatever another pattern does. It may miss that.
-func (p pathPattern) covers(other pathPattern) bool {
+func (p filePattern) covers(other filePattern) bool {
 	if len(p.components) > len(other.components) || !p.below && (other.below || len(p.components) < len(other.components)) {
 		return false
 	}
@@ -150,13 +150,13 @@ func (p pathPattern) covers(other pathPattern) bool {
 	return true
 }
 
-// pathPatterns stores a list of patterns.
-func pathPatterns(p *[]pathPattern) field {
+// filePatterns stores a list of patterns.
+func filePatterns(p *[]filePattern) field {
 	return func(v value) {
 		var list []string
-		texts(&list, func(s string) *fault { _, f := newPathPattern(s); return f })(v)
+		texts(&list, func(s string) *fault { _, f := newFilePattern(s); return f })(v)
 		for _, s := range list {
-			pattern, _ := newPathPattern(s)
+			pattern, _ := newFilePattern(s)
 			*p = append(*p, pattern)
 		}
 	}
@@ -194,7 +194,7 @@ func newPathIndex() PathIndex {
 }
 
 // add files the patterns of a rule.
-func (ix *PathIndex) add(id string, patterns []pathPattern, denies bool) {
+func (ix *PathIndex) add(id string, patterns []filePattern, denies bool) {
 	ix.Rules = append(ix.Rules, id)
 	for _, p := range patterns {
 		dir := p.directory()
@@ -221,4 +221,4 @@ func (ix *PathIndex) addAbove(id, dir string) {
 	}
 }
 
-func (p pathPattern) String() string { return fmt.Sprintf("%q", p.text) }
+func (p filePattern) String() string { return fmt.Sprintf("%q", p.text) }

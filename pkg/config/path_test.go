@@ -26,9 +26,9 @@ func TestPathPattern(t *testing.T) {
 		{pattern: "/a/*/c/**", yes: []string{"/a/b/c", "/a/b/c/d/e"}, no: []string{"/a/b", "/a/b/cc"}},
 		{pattern: "/a+b/(c)", yes: []string{"/a+b/(c)"}, no: []string{"/aab/c"}},
 	} {
-		p, f := newPathPattern(tc.pattern)
+		p, f := newFilePattern(tc.pattern)
 		if f != nil {
-			t.Errorf("newPathPattern(%q): %v", tc.pattern, f)
+			t.Errorf("newFilePattern(%q): %v", tc.pattern, f)
 			continue
 		}
 		for _, want := range []struct {
@@ -45,9 +45,9 @@ func TestPathPattern(t *testing.T) {
 }
 
 // finds looks a path up in the index of a pattern, as a policy does.
-func (p pathPattern) finds(name string) bool {
+func (p filePattern) finds(name string) bool {
 	ix := newPathIndex()
-	ix.add("0", []pathPattern{p}, false)
+	ix.add("0", []filePattern{p}, false)
 	if len(ix.Exact[name]) > 0 {
 		return true
 	}
@@ -66,9 +66,9 @@ func (p pathPattern) finds(name string) bool {
 
 // reaches says that there may be something at or below a directory that the
 // pattern matches, as a policy does.
-func (p pathPattern) reaches(name string) bool {
+func (p filePattern) reaches(name string) bool {
 	ix := newPathIndex()
-	ix.add("0", []pathPattern{p}, true)
+	ix.add("0", []filePattern{p}, true)
 	if p.finds(name) || len(ix.Above[name]) > 0 {
 		return true
 	}
@@ -116,7 +116,7 @@ func TestPathIndex(t *testing.T) {
 		if text == "" || random.IntN(3) == 0 {
 			text += "/**"
 		}
-		p, f := newPathPattern(text)
+		p, f := newFilePattern(text)
 		if f != nil {
 			t.Fatal(f)
 		}
@@ -181,8 +181,8 @@ func TestPathPatternCovers(t *testing.T) {
 		{"/a/b/**", "/a/**", false},
 		{"/a/**", "/ab", false},
 	} {
-		wide, _ := newPathPattern(tc.wide)
-		narrow, _ := newPathPattern(tc.narrow)
+		wide, _ := newFilePattern(tc.wide)
+		narrow, _ := newFilePattern(tc.narrow)
 		if got := wide.covers(narrow); got != tc.want {
 			t.Errorf("%s covers %s: %t", tc.wide, tc.narrow, got)
 		}

@@ -6,16 +6,18 @@ import "fmt"
 // policy.yml, indexed by what an input holds, so that a rule is a look-up. No
 // map in it is ever nil. It is shared: do not change it.
 type Site struct {
-	Version int                 `json:"version"`
-	Hosts   map[string]SiteHost `json:"hosts"`   // by alias
-	Classes map[string]Class    `json:"classes"` // by SiteHost.Class
-	Files   map[string]FileRule `json:"files"`   // rules on files, by the ids that classes name
-	Adhoc   []AdhocRule         `json:"adhoc"`   // rules on hosts that are not in the inventory
-	Connect Connect             `json:"connect"` // whom those are about
-	Names   map[string]string   `json:"names"`   // aliases by host name, where there are such rules
-	Network SiteNetwork         `json:"network"`
-	Limits  Limits              `json:"limits"` // for a call to the gateway itself
-	Gateway Gateway             `json:"gateway"`
+	Version int                    `json:"version"`
+	Hosts   map[string]SiteHost    `json:"hosts"`   // by alias
+	Classes map[string]Class       `json:"classes"` // by SiteHost.Class
+	Rules   map[string]CommandRule `json:"rules"`   // those on commands, by the ids that classes name
+	Texts   DenyTexts              `json:"texts"`   // of all deny_substrings
+	Files   map[string]FileRule    `json:"files"`   // rules on files, by the ids that classes name
+	Adhoc   []AdhocRule            `json:"adhoc"`   // rules on hosts that are not in the inventory
+	Connect Connect                `json:"connect"` // whom those are about
+	Names   map[string]string      `json:"names"`   // aliases by host name, where there are such rules
+	Network SiteNetwork            `json:"network"`
+	Limits  Limits                 `json:"limits"` // for a call to the gateway itself
+	Gateway Gateway                `json:"gateway"`
 }
 
 // SiteHost is what the site says about a host.
@@ -31,11 +33,13 @@ type Class struct {
 	Files FileGrants `json:"files"`
 }
 
-// Grants are the profiles granted, by whom to: anyone, a group, a subject.
+// Grants are the profiles granted, by whom to: anyone, a group, a subject; and
+// in the same way the rules on commands.
 type Grants struct {
 	Any      map[string]Grant            `json:"any"`
 	Groups   map[string]map[string]Grant `json:"groups"`
 	Subjects map[string]map[string]Grant `json:"subjects"`
+	Commands CommandRules                `json:"commands"`
 }
 
 // Grant is the rule that grants: its name, or rules[i], and its line.
@@ -80,6 +84,7 @@ func newSite(hosts []Host, p *sitePolicy) Site {
 		Network: p.network,
 		Limits:  newLimits(p.layers(Host{})),
 		Gateway: Gateway{Reload: p.reload},
+		Rules:   commandRules(p.rules),
 	}
 	classes := classifier{rules: p.all(), names: map[string]string{}, classes: s.Classes}
 	matcher := newMatcher(classes.rules)
@@ -93,6 +98,7 @@ func newSite(hosts []Host, p *sitePolicy) Site {
 		}
 		s.Adhoc = append(s.Adhoc, r.site(hosts, class))
 	}
+	s.Texts = newDenyTexts(s.allLimits())
 	return s
 }
 
@@ -113,6 +119,14 @@ func (c classifier) of(set ruleSet) string {
 	return name
 }
 
+func (s Site) allLimits() []Limits {
+	all := []Limits{s.Limits}
+	for _, alias := range sortedKeys(s.Hosts) {
+		all = append(all, s.Hosts[alias].Limits)
+	}
+	return all
+}
+
 // hostLimits are the limits of everyone where nothing is said about the host.
 func (p *sitePolicy) hostLimits(h Host, all Limits) Limits {
 	if len(p.overridden(h)) == 0 {
@@ -130,9 +144,9 @@ func newClass(rules []rule, set ruleSet) Class {
 		case r.files != nil:
 			c.Files.add(r)
 		case r.action == "deny":
-			c.Deny.add(r)
+			c.Deny.add(i, r)
 		default:
-			c.Allow.add(r)
+			c.Allow.add(i, r)
 		}
 	}
 	return c
@@ -143,10 +157,15 @@ func newGrants() Grants {
 		Any:      map[string]Grant{},
 		Groups:   map[string]map[string]Grant{},
 		Subjects: map[string]map[string]Grant{},
+		Commands: newCommandRules(),
 	}
 }
 
-func (g Grants) add(r rule) {
+func (g Grants) add(position int, r rule) {
+	g.Commands.add(position, r)
+	if len(r.profiles) == 0 {
+		return
+	}
 	if len(r.groups)+len(r.subjects) == 0 {
 		r.grant(g.Any)
 	}
@@ -158,9 +177,9 @@ func (g Grants) add(r rule) {
 	}
 }
 
-func under(m map[string]map[string]Grant, name string) map[string]Grant {
+func under[T any](m map[string]map[string]T, name string) map[string]T {
 	if m[name] == nil {
-		m[name] = map[string]Grant{}
+		m[name] = map[string]T{}
 	}
 	return m[name]
 }

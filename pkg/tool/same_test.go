@@ -214,6 +214,36 @@ func TestProfilesAndToolsAlike(t *testing.T) {
 	}
 }
 
+// Rules on the words of commands, and texts that are denied, hold for tools as
+// they do for cat and ls.
+func TestRulesAndToolsAlike(t *testing.T) {
+	e := engine(t, `limits: {deny_substrings: ["private", "sh "]}`, "",
+		"{action: allow, binary: cat, path_args: {indices: [1], patterns: [/srv/*]}}",
+		"{action: allow, commands: ['ls /home*']}",
+		"{action: deny, binary: cat, path_args: {indices: [1], patterns: [/var/log/secret*]}}",
+		"{action: deny, commands: ['ls /opt*', 'cat /etc/hosts']}",
+	)
+	allowed := 0
+	for _, path := range []string{
+		"/srv/a", "/srv/a/b", "/srv", "/home", "/homes/a", "/home/a", "/var/log/a", "/var/log/secrets", "/var/log/private", "/opt/x",
+		"/etc/hosts", "/etc/hostname", "/etc/shadow", "/srv/../etc/shadow", "/srv/*", "/srv/a b", "/root",
+	} {
+		for program, action := range map[string]tool.Action{"cat": tool.FileRead, "ls": tool.FileList} {
+			line := program + " " + shell.Quote(path)
+			command, tools := e.decide(t, tool.RunLine(line)), e.decide(t, tool.LocateFile(action, path))
+			if command.Allow != tools.Allow {
+				t.Errorf("%s: allowed %t, to a tool %t: %v", line, command.Allow, tools.Allow, append(command.Reasons, tools.Reasons...))
+			}
+			if command.Allow {
+				allowed++
+			}
+		}
+	}
+	if allowed < 10 || allowed > 24 {
+		t.Errorf("%d are allowed", allowed)
+	}
+}
+
 // A path that begins in the directory of the call is judged as the whole of it.
 func TestWorkingDirectory(t *testing.T) {
 	for _, rules := range []string{"", "files: [{action: allow, read: [/var/log/**, /srv/**]}]"} {
@@ -264,8 +294,8 @@ type host struct {
 func (h host) on(profile string) host { return host{h.Engine, profile} }
 
 // engine has a host for each profile, called like it, on which it is granted, and
-// the rules that are given.
-func engine(t *testing.T, rules, custom string) host {
+// the rules that are given, those on hosts among them.
+func engine(t *testing.T, rules, custom string, grants ...string) host {
 	t.Helper()
 	dir := t.TempDir()
 	files := map[string]string{
@@ -273,7 +303,7 @@ func engine(t *testing.T, rules, custom string) host {
 		"servers.yml":     "hosts: []",
 		"policy.yml":      rules + "\nrules: []\n",
 	}
-	var hosts, grants []string
+	var hosts []string
 	for _, profile := range []string{"readonly", "diagnose", "ops"} {
 		hosts = append(hosts, fmt.Sprintf("{alias: %s, host: %s.internal, credentials: ops, tags: [web]}", profile, profile))
 		grants = append(grants, fmt.Sprintf("{action: allow, aliases: [%s], profile: %s}", profile, profile))

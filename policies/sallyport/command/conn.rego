@@ -6,5 +6,5 @@ import data.sallyport.host
 # caller may go to a host outside of the inventory, the host's rules say.
 permits(op) if {
 	op.action == "conn.open"
-	host.useful
+	host.something_usable
 }

@@ -1,7 +1,6 @@
 package sallyport.command
 
 import data.sallyport.file
-import data.sallyport.host
 import data.sallyport.lib.reason
 
 # Why a file may not be read, listed or written.
@@ -25,7 +24,6 @@ ungranted contains op if {
 
 # unreadable are the commands that files are judged as and that are not permitted.
 unreadable := [command |
-	count(host.granted) > 0
 	some op in judged_as_commands
 	some face in file.written(op)
 	command := equivalent(op, face)

@@ -3,8 +3,8 @@
 # description: |
 #   A host has to be of a kind whose shell is known, and in the inventory, or one
 #   that a rule of connect: lets the caller go to. Some rule of policy.yml has to
-#   grant the caller a profile or files on it; the same goes for each jump host on
-#   the way. What a profile permits is not asked here. Whoever could use a host may
+#   grant the caller a profile, commands or files on it; the same goes for each jump
+#   host on the way. Which of them is not asked here. Whoever could use a host may
 #   ask about it and connect to it, and it is in the lists of nobody else.
 package sallyport.host
 
@@ -19,7 +19,7 @@ permit if {
 
 permit if {
 	within_reach
-	file.governs
+	something_granted
 	[op | some op in input.ops; asks_gateway(op)] == []
 }
 
@@ -31,7 +31,7 @@ permit if {
 # A question about a host is answered to whoever could use the host.
 permit if {
 	within_reach
-	useful
+	something_usable
 	asks_about_host
 }
 
@@ -39,7 +39,7 @@ permit if {
 # granted there.
 permit if {
 	within_reach
-	useful
+	something_usable
 	opens
 }
 
@@ -58,19 +58,6 @@ within_reach if {
 	admission
 	[i | some i, _ in input.host.via; not holds(i)] == []
 }
-
-# entitled says that some rule grants the caller something on the host.
-entitled if some _ in granted
-
-entitled if file.governs
-
-# METADATA
-# title: The caller could do something on the host
-useful if usable != set()
-
-useful if file.governs
-
-useful if admission
 
 # METADATA
 # title: Nothing of the call leaves the gateway
@@ -93,6 +80,22 @@ settles if {
 	input.ops != []
 	[op | some op in input.ops; not op.action in {"conn.close", "identity.read"}] == []
 }
+
+something_granted if some _ in granted
+
+something_granted if some _ in allowing
+
+something_granted if file.governs
+
+# METADATA
+# title: The caller could do something on the host
+something_usable if usable != set()
+
+something_usable if some _ in allowing
+
+something_usable if file.governs
+
+something_usable if admission
 
 # usable are the profiles that let the caller do something on the host.
 usable := granted - denied
@@ -123,8 +126,31 @@ denied contains profile if {
 	some profile, _ in class.deny.groups[group]
 }
 
+# METADATA
+# title: Rules that allow the caller commands on the host, by program
+# description: |
+#   Maps from the name of a program to the ids of the rules about it; those under
+#   the empty name are about any.
+allowing := held(class.allow.commands)
+
+# METADATA
+# title: Rules that deny the caller commands on the host, by program
+denying := held(class.deny.commands)
+
+held(commands) := [] if {
+	commands == {"any": {}, "groups": {}, "subjects": {}}
+} else := array.concat(
+	[rules | rules := commands.any; rules != {}],
+	array.concat(
+		[rules | rules := commands.subjects[input.subject.id]],
+		[rules | some group in input.subject.groups; rules := commands.groups[group]],
+	),
+)
+
 # holds says that some rule grants the caller something on a jump host, by its
 # position, or lets the caller go there.
+holds(i) if some _ in held(hop_class(i).allow.commands)
+
 holds(i) if some _ in hop_class(i).allow.any
 
 holds(i) if some _ in hop_class(i).allow.subjects[input.subject.id]
@@ -186,7 +212,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	class
 	not settles
-	not entitled
+	not something_granted
 	not admitted_only
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
@@ -198,8 +224,8 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   remedy: pick another host; a rule of policy.yml that denies goes over those that allow
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	approaches
-	count(granted) > 0
-	not useful
+	something_granted
+	not something_usable
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
 
