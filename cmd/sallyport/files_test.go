@@ -35,6 +35,7 @@ func newFileSite(t *testing.T) *fileSite {
 			t.Fatal(err)
 		}
 	}
+	s.write(t, "bin/ls", "#!/bin/sh\nexec /bin/ls \"$@\"\n", 0o755) // by which the host tells of other names
 	s.write(t, "sallyport.yml", "log_level: error\ntoolsets: [all]\npolicy: {timeout: 1s}\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	s.write(t, "policy.yml", fmt.Sprintf("limits: {max_output_bytes: 16777216}\nrules:\n  - {action: allow, profile: readonly}\n"+
 		"files:\n  - {action: allow, read: [%[1]s/**], write: [%[1]s/**]}\n", s.root), 0o600)
