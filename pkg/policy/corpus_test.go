@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"cmp"
 	"bufio"
 	"encoding/json"
 	"maps"
@@ -96,8 +97,10 @@ func runFacts(alias, line string) policy.Facts {
 	}
 }
 
+// newEngine has time: a test of what is decided must not fail on a busy machine.
 func newEngine(t testing.TB, o policy.Options) *policy.Engine {
 	t.Helper()
+	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
 	e, err := policy.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
