@@ -1,8 +1,8 @@
 package policy_test
 
 import (
-	"cmp"
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"maps"
 	"math/rand/v2"
