@@ -216,6 +216,55 @@ func TestAllocationsOfRules(t *testing.T) {
 	}
 }
 
+// filesSite has rules on files, most of which are about other paths than those
+// that are read.
+func filesSite(rules int) policy.Site {
+	s := profileSite("readonly")
+	s.Files = map[string]policy.SiteFile{}
+	paths := policy.SitePaths{
+		Exact: map[string][]string{}, Under: map[string][]string{"/var/log": {"0"}},
+		Globs: map[string][]policy.SitePathGlob{}, Above: map[string][]string{},
+	}
+	for i := range rules {
+		id, dir := fmt.Sprint(i), fmt.Sprintf("/srv/%d", i)
+		s.Files[id] = policy.SiteFile{Rule: id, Read: []string{dir + "/**"}}
+		paths.Rules = append(paths.Rules, id)
+		paths.Exact[dir+"/a"], paths.Under[dir] = []string{id}, []string{id}
+		paths.Globs[dir] = []policy.SitePathGlob{{Rule: id, Text: dir + "/*", Expression: "^" + dir + "/[^/]+$", Reach: "^" + dir + "$"}}
+		paths.Above[dir] = []string{id}
+	}
+	denied := paths
+	denied.Under = map[string][]string{"/var/log/secret": {"0"}}
+	c := s.Classes["readonly"]
+	c.Files.Allow.Any = map[string]policy.SitePaths{"read": paths}
+	c.Files.Deny.Any = map[string]policy.SitePaths{"read": denied}
+	s.Classes["readonly"] = c
+	return s
+}
+
+// Rules on files are found by the path, so that it costs nothing to have many.
+func TestAllocationsOfFiles(t *testing.T) {
+	few, many := newEngine(t, policy.Options{Site: filesSite(10)}), newEngine(t, policy.Options{Site: filesSite(5000)})
+	allocs := func(e *policy.Engine) float64 {
+		in := policy.NewInput(runFacts("readonly", measured["file"]))
+		judge := func() {
+			if d := e.Decide(t.Context(), in, policy.Mark{}); !d.Allow {
+				t.Fatal(d.Reasons)
+			}
+		}
+		judge()
+		return testing.AllocsPerRun(100, judge)
+	}
+	small, large := allocs(few), allocs(many)
+	t.Logf("%.0f allocations with 10 rules, %.0f with 5,000", small, large)
+	if small > 1550 && !raceDetector {
+		t.Errorf("%.0f allocations, more than 1550", small)
+	}
+	if large > 1.05*small {
+		t.Errorf("%.0f allocations with many rules are more than 1.05 times the %.0f with few", large, small)
+	}
+}
+
 // The largest lines that the parser lets through are decided in time, permitted
 // and refused ones.
 func TestLargestLines(t *testing.T) {

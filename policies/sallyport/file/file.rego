@@ -137,6 +137,7 @@ withheld_kind(op, rule) if {
 # title: The content of something that is no file is asked for
 special(op) if {
 	op.action in {"file.read", "file.write"}
+	op.file
 	not op.file.type in {"", "regular", "directory"}
 }
 
