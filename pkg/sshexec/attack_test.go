@@ -129,6 +129,7 @@ func (g ground) locate(t testing.TB, l *lab, host tool.Target, path string, miss
 }
 
 func TestSwap(t *testing.T) {
+	t.Parallel()
 	user := login(t)
 	for _, attack := range swaps {
 		t.Run(attack.name, func(t *testing.T) {
@@ -146,7 +147,7 @@ func TestSwap(t *testing.T) {
 				path += "/file"
 			}
 			var read, wrote int
-			for i := range long(25, 5000) {
+			for i := range long(15, 2000) {
 				if facts := g.locate(t, l, host, path, false); facts != nil {
 					if c, ok := g.step(t, l, fileJob(host, tool.Read{Path: facts.Path}, facts)).(tool.FileContent); ok {
 						if strings.Contains(string(c.Bytes), secret) {

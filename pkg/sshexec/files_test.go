@@ -115,6 +115,7 @@ func fileJob(host tool.Target, do tool.Do, facts ...*tool.FileFacts) tool.Job {
 }
 
 func TestLocate(t *testing.T) {
+	t.Parallel()
 	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
 		dir := openDir(t)
 		file := put(t, dir, "file", "hello")
@@ -184,6 +185,7 @@ func TestLocate(t *testing.T) {
 }
 
 func TestLocateSeesACLs(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	file := put(t, openDir(t), "file", "hello")
 	setACL(t, file)
@@ -207,6 +209,7 @@ func setACL(t testing.TB, file string) {
 }
 
 func TestRead(t *testing.T) {
+	t.Parallel()
 	big := strings.Repeat("0123456789abcdef", 40_000) // more than one packet
 	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
 		dir := openDir(t)
@@ -244,6 +247,7 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadRefuses(t *testing.T) {
+	t.Parallel()
 	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
 		dir := openDir(t)
 		file := put(t, dir, "file", "hello")
@@ -288,6 +292,7 @@ func TestReadRefuses(t *testing.T) {
 // Another file under the name that was judged is not read, though it is a hard
 // link and its path is the judged one.
 func TestReadSeesAnotherInode(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	file, other := put(t, dir, "file", "hello"), put(t, dir, "other", "secret")
@@ -303,6 +308,7 @@ func TestReadSeesAnotherInode(t *testing.T) {
 }
 
 func TestReadWithoutRights(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	if err := os.Chmod(put(t, dir, "file", "hello"), 0o600); err != nil {
@@ -316,6 +322,7 @@ func TestReadWithoutRights(t *testing.T) {
 
 // A host without SFTP says so, and its connection stays good for commands.
 func TestNoSFTP(t *testing.T) {
+	t.Parallel()
 	for _, subsystem := range []string{"none", "/no/such/program", "/bin/echo this account is for commands only", "/bin/true"} {
 		t.Run(subsystem, func(t *testing.T) {
 			l, _, host := sshd(t, sshtest.OpenSSHOptions{SFTP: subsystem})
@@ -331,6 +338,7 @@ func TestNoSFTP(t *testing.T) {
 // Jobs on a connection share one SFTP session, which makes room when its place is
 // wanted and is opened again when it has died.
 func TestOneSFTPSession(t *testing.T) {
+	t.Parallel()
 	dir := openDir(t)
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{SFTP: "/usr/lib/openssh/sftp-server -d " + dir, MaxSessions: 1})
 	file := put(t, dir, "file", "hello")

@@ -16,6 +16,7 @@ import (
 )
 
 func TestList(t *testing.T) {
+	t.Parallel()
 	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
 		dir := openDir(t)
 		then := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -75,6 +76,7 @@ func TestList(t *testing.T) {
 }
 
 func TestListIsBounded(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	for i := range 300 {

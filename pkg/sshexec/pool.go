@@ -407,6 +407,18 @@ func (p *pool) releaseTunnel(c *conn) {
 	grant{conn: c}.give(wantTunnel)
 }
 
+// extraFiles opens a further SFTP session on a connection for one job; nil when
+// no session is free. Closing it gives it back.
+func (p *pool) extraFiles(c *conn) *files {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.has(wantSession) {
+		return nil
+	}
+	c.take(wantSession)
+	return c.openFiles()
+}
+
 // leaveFiles says that a job is done with an SFTP session.
 func (p *pool) leaveFiles(f *files) {
 	p.mu.Lock()

@@ -2,6 +2,7 @@ package sshexec
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -166,18 +167,20 @@ type probe struct {
 func (r *run) probe(ctx context.Context, name string) probe {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	line := shell.RemoteEnv([]string{"LC_ALL=C"}, "exec "+shell.Quote("ls", "-ldinL", "--", name))
-	out, err := r.ask(ctx, line)
+	out, err := r.ask(ctx, "exec "+shell.Quote("ls", "-ldinL", "--", name))
 	if err != nil {
 		return probe{}
 	}
 	return parseProbe(out)
 }
 
-// ask runs a fixed command beside the job's steps and returns what it says.
+// ask runs a fixed line beside the job's steps and returns what it says. It is
+// stopped when time is up, but nobody waits for that.
 func (r *run) ask(ctx context.Context, line string) (string, error) {
-	beside := &run{e: r.e, job: r.job, key: r.key, task: r.task}
-	s, err := beside.open(ctx, wantSession, command{line: line, limit: 16 << 10})
+	beside := &run{e: r.e, job: r.job, key: r.key, task: rand.Text()}
+	s, err := beside.open(ctx, wantSession, command{
+		line: shell.RemoteEnv([]string{"LC_ALL=C", taskVariable + "=" + beside.task}, line), limit: 16 << 10,
+	})
 	if err != nil {
 		return "", err
 	}
@@ -186,6 +189,7 @@ func (r *run) ask(ctx context.Context, line string) (string, error) {
 	case <-s.over:
 		s.rest(ctx)
 	case <-ctx.Done():
+		s.conn.spawn(func() { beside.stop(s) })
 		return "", ctx.Err()
 	}
 	if !s.hasExited() || s.exit.code != 0 || s.exit.signal != "" {

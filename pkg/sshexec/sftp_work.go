@@ -15,7 +15,6 @@ import (
 
 	"github.com/pkg/sftp"
 
-	"github.com/sallyport/sallyport/pkg/shell"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
@@ -249,7 +248,7 @@ func (w *fileWork) giveUp() {
 	w.conn.spawn(func() {
 		ctx, cancel := context.WithTimeout(w.conn.e.cut, probeLimit)
 		defer cancel()
-		_, _ = w.r.ask(ctx, shell.Remote(fmt.Sprintf("kill -KILL %d", w.pid)))
+		_, _ = w.r.ask(ctx, fmt.Sprintf("kill -KILL %d", w.pid))
 	})
 }
 

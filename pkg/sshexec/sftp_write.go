@@ -81,6 +81,8 @@ type spot struct {
 	before     os.FileInfo // what is there; nil if nothing
 	temp       string      // name of the new file, while it has one of its own
 	file       *handle     // the new file
+	made       uint64      // its inode; 0 if the host does not tell
+	anew       bool        // a mode that is said counts also for a file that is replaced
 	mode       string
 	warnings   []string
 }
@@ -295,7 +297,10 @@ func (s *spot) dress(mode uint32) error {
 	is := statOf(info)
 	if s.before != nil {
 		was := statOf(s.before)
-		if mode = was.Mode & permissions; was.Mode&specialBits != 0 {
+		if !s.anew {
+			mode = was.Mode & permissions
+		}
+		if was.Mode&specialBits != 0 {
 			s.warn("its setuid and setgid bits were not kept")
 		}
 		if was.UID != is.UID || was.GID != is.GID {

@@ -64,6 +64,7 @@ func give(t testing.TB, host tool.Target, files ...string) {
 }
 
 func TestWrite(t *testing.T) {
+	t.Parallel()
 	big := strings.Repeat("0123456789abcdef", 100_000)
 	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
 		dir := openDir(t)
@@ -98,6 +99,7 @@ func TestWrite(t *testing.T) {
 }
 
 func TestWriteRefuses(t *testing.T) {
+	t.Parallel()
 	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
 		dir := openDir(t)
 		file, linked := put(t, dir, "file", "old"), put(t, dir, "linked", "old")
@@ -152,6 +154,7 @@ func TestWriteRefuses(t *testing.T) {
 // What was judged is what is replaced: a file that has come, gone or been
 // replaced since then is not.
 func TestWriteSeesThatItChanged(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	file := put(t, dir, "file", "old")
@@ -167,6 +170,7 @@ func TestWriteSeesThatItChanged(t *testing.T) {
 }
 
 func TestWriteKeepsTheOwner(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")
 	}
@@ -192,6 +196,7 @@ func TestWriteKeepsTheOwner(t *testing.T) {
 
 // A new file is open to nobody else before it is whole.
 func TestWriteIsPrivateUntilWhole(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{SFTP: "/usr/lib/openssh/sftp-server -u 0"})
 	dir := openDir(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -218,6 +223,7 @@ func TestWriteIsPrivateUntilWhole(t *testing.T) {
 }
 
 func TestWriteCleansUp(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	do := tool.Write{Path: dir + "/file", Content: []byte("new")}
@@ -248,6 +254,7 @@ func TestWriteCleansUp(t *testing.T) {
 }
 
 func TestWriteToAFullDisk(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=777"); err != nil {
@@ -266,6 +273,7 @@ func TestWriteToAFullDisk(t *testing.T) {
 }
 
 func TestWriteALongName(t *testing.T) {
+	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
 	dir := openDir(t)
 	name := strings.Repeat("n", maxName)
