@@ -288,7 +288,7 @@ func (c *conn) take(w want) grant {
 	case wantFiles:
 		if c.files == nil {
 			c.used++
-			c.files = c.openFiles()
+			c.files = c.openFiles(0)
 		}
 		g.files = c.files
 		g.files.jobs++

@@ -407,16 +407,17 @@ func (p *pool) releaseTunnel(c *conn) {
 	grant{conn: c}.give(wantTunnel)
 }
 
-// extraFiles opens a further SFTP session on a connection for one job; nil when
-// no session is free. Closing it gives it back.
-func (p *pool) extraFiles(c *conn) *files {
+// extraFiles opens a further SFTP session on the connection of one, for one job;
+// nil when no session is free. Closing it gives it back.
+func (p *pool) extraFiles(beside *files) *files {
+	c := beside.conn
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !c.has(wantSession) {
 		return nil
 	}
 	c.take(wantSession)
-	return c.openFiles()
+	return c.openFiles(beside.packet)
 }
 
 // leaveFiles says that a job is done with an SFTP session.

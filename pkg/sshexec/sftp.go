@@ -54,9 +54,10 @@ type files struct {
 	closing bool // takes no more jobs
 }
 
-// openFiles begins to open an SFTP session, for which a session was taken.
-func (c *conn) openFiles() *files {
-	f := &files{conn: c, ready: make(chan struct{}), gone: make(chan struct{}), lastUse: c.e.clock()}
+// openFiles begins to open an SFTP session, for which a session was taken. Packet
+// is what the host takes at once, if that is known.
+func (c *conn) openFiles(packet int) *files {
+	f := &files{conn: c, packet: packet, ready: make(chan struct{}), gone: make(chan struct{}), lastUse: c.e.clock()}
 	c.spawn(f.open)
 	return f
 }
@@ -88,11 +89,11 @@ func (f *files) begin() error {
 		return err
 	}
 	f.stream = newPackets(f.session.channel, f.end)
-	most, err := f.stream.greet()
+	most, err := f.stream.greet(f.packet == 0)
 	if err != nil {
 		return err
 	}
-	f.packet = min(cmp.Or(most, plainPacket), mostPacket)
+	f.packet = min(cmp.Or(f.packet, most, plainPacket), mostPacket)
 	if f.client, err = sftp.NewClientPipe(f.stream, f.stream, sftp.MaxPacketUnchecked(f.packet)); err != nil {
 		return fmt.Errorf("%w: %v", errNoSFTP, err)
 	}

@@ -457,10 +457,11 @@ func (s *spot) reopen(left leftover) bool {
 		return false
 	}
 	inode, err := s.fileWork.inode(h)
-	if err != nil || inode != left.inode {
-		_ = h.close()
+	fresh, statErr := h.Stat()
+	if err != nil || statErr != nil || inode != left.inode {
+		h.close()
 		return false
 	}
-	s.file, s.temp, s.made = h, left.name, inode
+	s.file, s.fresh, s.temp, s.made = h, fresh, left.name, inode
 	return true
 }

@@ -123,7 +123,7 @@ func (w *fileWork) another(h *handle, flags int) (*handle, func(), error) {
 	if err != nil || inode == 0 {
 		return nil, nil, errElsewhere
 	}
-	f := w.conn.e.pool.extraFiles(w.conn)
+	f := w.conn.e.pool.extraFiles(w.files)
 	if f == nil {
 		return nil, nil, errNoSessions
 	}

@@ -87,8 +87,13 @@ func self(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 type handle struct {
 	*sftp.File
 	files *files
-	path  string // as it was judged
-	fd    int    // in the server's process; -1 when that is not to be seen
+	path  string        // as it was judged
+	fd    int           // in the server's process; -1 when that is not to be seen
+	kind  tool.FileType // as it was before it was opened
+
+	asked sync.Once // for its inode
+	inode uint64
+	err   error
 }
 
 // at opens what stands at a judged path, and nothing else: where the path leads
@@ -172,13 +177,13 @@ func (w *fileWork) openable(asked string, h *handle) error {
 	if !errors.Is(taken, os.ErrNotExist) {
 		return errElsewhere
 	}
-	switch typeOf(info) {
+	switch h.kind = typeOf(info); h.kind {
 	case tool.RegularFile, tool.Directory:
 		return nil
 	case tool.Symlink:
 		return w.moved(h.path)
 	}
-	return w.special(h.path, typeOf(info))
+	return w.special(h.path, h.kind)
 }
 
 // verify sees that what was opened is what was judged.
@@ -273,16 +278,16 @@ func (w *fileWork) still(h *handle) error {
 	return nil
 }
 
-// close gives the descriptor back.
-func (h *handle) close() error {
+// close gives the descriptor back. Nobody waits for that.
+func (h *handle) close() {
 	if h.File == nil {
-		return nil
+		return
 	}
-	h.files.opening.Lock()
-	defer h.files.opening.Unlock()
-	err := h.File.Close()
-	if h.fd >= 0 && err == nil {
-		h.files.used[h.fd] = false
-	}
-	return err
+	h.files.conn.spawn(func() {
+		h.files.opening.Lock()
+		defer h.files.opening.Unlock()
+		if err := h.File.Close(); err == nil && h.fd >= 0 {
+			h.files.used[h.fd] = false
+		}
+	})
 }

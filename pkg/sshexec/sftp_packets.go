@@ -58,9 +58,9 @@ func newPackets(ch ssh.Channel, closed func()) *packets {
 	return &packets{channel: ch, closed: closed, in: bufio.NewReaderSize(ch, 64<<10)}
 }
 
-// greet begins the session, and returns how much may be read or written with
-// one packet; 0 if the server does not tell.
-func (p *packets) greet() (int, error) {
+// greet begins the session, and with ask returns how much may be read or written
+// with one packet; 0 if the server does not tell.
+func (p *packets) greet(ask bool) (int, error) {
 	if err := p.send(ssh.Marshal(struct {
 		Version uint32 `sshtype:"1"`
 	}{3})); err != nil {
@@ -78,7 +78,7 @@ func (p *packets) greet() (int, error) {
 		return 0, fmt.Errorf("%w: what answers there does not speak SFTP; the account's start-up files may print something", errNoSFTP)
 	}
 	p.greeting = frame(body)
-	if !offers(version.Rest, limitsExtension) {
+	if !ask || !offers(version.Rest, limitsExtension) {
 		return 0, nil
 	}
 	return p.limits()

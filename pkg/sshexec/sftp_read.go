@@ -84,6 +84,11 @@ func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error
 // inode is what the kernel says of an open file; 0 if it says nothing, as before
 // Linux 5.14. Another name of a file that was not to be read has its inode.
 func (w *fileWork) inode(h *handle) (uint64, error) {
+	h.asked.Do(func() { h.inode, h.err = w.askInode(h) })
+	return h.inode, h.err
+}
+
+func (w *fileWork) askInode(h *handle) (uint64, error) {
 	if h.fd < 0 {
 		return 0, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -43,12 +44,16 @@ func (w *fileWork) write(do tool.Write, facts *tool.FileFacts) (any, error) {
 	if err := s.replaceable(do.Expect, facts); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(do.Content)
 	if err := s.create(mode); err != nil {
 		return nil, err
 	}
-	s.clean()
-	if err := w.pour(s.file, do.Content); err != nil {
+	var sum [sha256.Size]byte
+	var beside sync.WaitGroup
+	beside.Go(s.clean)
+	beside.Go(func() { sum = sha256.Sum256(do.Content) })
+	err = w.pour(s.file, do.Content)
+	beside.Wait()
+	if err != nil {
 		return nil, w.explain(err, do.Path)
 	}
 	if err := s.finish(mode, do.Expect, facts); err != nil {
@@ -81,6 +86,7 @@ type spot struct {
 	before     os.FileInfo // what is there; nil if nothing
 	temp       string      // name of the new file, while it has one of its own
 	file       *handle     // the new file
+	fresh      os.FileInfo // what it was when it was made
 	made       uint64      // its inode; 0 if the host does not tell
 	anew       bool        // a mode that is said counts also for a file that is replaced
 	mode       string
@@ -115,18 +121,11 @@ func (w *fileWork) pin(name string) (*handle, error) {
 		return &handle{files: w.files, path: name, fd: -1}, w.directory(name)
 	}
 	h, err := w.at(name)
-	if err != nil {
-		return nil, err
+	if err == nil && h.kind != tool.Directory {
+		h.close()
+		return nil, w.wrong(tool.FailNotDirectory, name, "is not a directory", "check the path")
 	}
-	info, err := h.Stat()
-	if err == nil && !info.IsDir() {
-		err = w.wrong(tool.FailNotDirectory, name, "is not a directory", "check the path")
-	}
-	if err != nil {
-		_ = h.close()
-		return nil, w.explain(err, name)
-	}
-	return h, nil
+	return h, err
 }
 
 // there is what stands at the spot now; nil if nothing does. Only a regular file
@@ -224,8 +223,10 @@ func (s *spot) createAs(mode uint32) error {
 	})
 	if err != nil {
 		s.file = nil
+		return err
 	}
-	return err
+	s.fresh, err = s.file.Stat()
+	return s.explain(err, s.path)
 }
 
 // taken reports whether the new file could not be made because there is one of
@@ -242,10 +243,6 @@ func (s *spot) taken(err error) bool {
 // temporary ones, of the same owner as the new file and an hour older, by the
 // host's own clock.
 func (s *spot) clean() {
-	now, err := s.file.Stat()
-	if err != nil {
-		return
-	}
 	for slot := range slots {
 		if s.slot(slot) == s.temp {
 			continue
@@ -254,7 +251,7 @@ func (s *spot) clean() {
 		if err != nil {
 			return
 		}
-		if typeOf(old) == tool.RegularFile && statOf(old).UID == statOf(now).UID && now.ModTime().Sub(old.ModTime()) > litterAge {
+		if typeOf(old) == tool.RegularFile && statOf(old).UID == statOf(s.fresh).UID && s.fresh.ModTime().Sub(old.ModTime()) > litterAge {
 			_ = s.client.Remove(s.dir.below(s.slot(slot)))
 		}
 	}
@@ -277,24 +274,33 @@ func (s *spot) finish(mode uint32, expect string, facts *tool.FileFacts) error {
 	}
 	s.temp = ""
 	s.file.path = s.path
-	if s.still(s.dir) != nil || s.before != nil && s.still(s.file) != nil {
+	if !s.settled() {
 		return s.wrong(tool.FailChanged, s.path, "was written, but at the same moment it or its directory was moved", "look where it is on the host")
 	}
-	if s.dir.File != nil {
-		_ = s.dir.Sync()
-	}
 	return nil
+}
+
+// settled has the new name written to disk, and reports whether the new file is
+// where it was to be.
+func (s *spot) settled() bool {
+	var beside sync.WaitGroup
+	var dir, file error
+	if s.dir.File != nil {
+		beside.Go(func() { _ = s.dir.Sync() })
+	}
+	beside.Go(func() { dir = s.still(s.dir) })
+	if s.before != nil { // a file that replaces none loses its first name, and then the kernel has none for it
+		beside.Go(func() { file = s.still(s.file) })
+	}
+	beside.Wait()
+	return dir == nil && file == nil
 }
 
 // dress gives the new file its owner and mode. Who may not give it the old owner
 // leaves the old file alone. Content of somebody else's must not run with the
 // rights of an owner who has not seen it, so the bits for that are not kept.
 func (s *spot) dress(mode uint32) error {
-	info, err := s.file.Stat()
-	if err != nil {
-		return s.explain(err, s.path)
-	}
-	is := statOf(info)
+	is := statOf(s.fresh)
 	if s.before != nil {
 		was := statOf(s.before)
 		if !s.anew {
@@ -330,11 +336,15 @@ func (s *spot) attributes(err error, what string) error {
 // unchanged sees, at the last moment, that what is replaced is what was judged
 // and expected.
 func (s *spot) unchanged(expect string, facts *tool.FileFacts) error {
-	if err := s.still(s.dir); err != nil {
-		return err
-	}
-	now, err := s.there()
+	var now os.FileInfo
+	var dir, err error
+	var beside sync.WaitGroup
+	beside.Go(func() { dir = s.still(s.dir) })
+	now, err = s.there()
+	beside.Wait()
 	switch {
+	case dir != nil:
+		return dir
 	case err != nil:
 		return err
 	case now == nil && s.before == nil:
@@ -417,10 +427,10 @@ func (s *spot) notRenamed(err error) error {
 // leave closes what is open and removes what is not whole.
 func (s *spot) leave() {
 	if s.file != nil {
-		_ = s.file.close()
+		s.file.close()
 		if s.temp != "" && s.stage.Load() != workSent {
 			_ = s.client.Remove(s.dir.below(s.temp))
 		}
 	}
-	_ = s.dir.close()
+	s.dir.close()
 }
