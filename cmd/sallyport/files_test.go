@@ -289,3 +289,49 @@ func TestFilesOnRecord(t *testing.T) {
 		t.Error("content is on record")
 	}
 }
+
+// A copy goes from one host to another only where policy of both permits it by
+// where the paths lead, and arrives whole, with its mode.
+func TestSyncOnRealHosts(t *testing.T) {
+	s := newFileSite(t)
+	sync := func(from, to string) fileReply {
+		t.Helper()
+		answer, err := s.client.Call(t.Context(), "sync", map[string]any{
+			"source_node": "readonly", "source_path": from, "dest_node": "diagnose", "dest_path": to,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := fileReply{Answer: answer}
+		if err := json.Unmarshal(answer.Structured, &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	from, to := filepath.Join(s.root, "from"), filepath.Join(s.root, "to")
+	want := strings.Repeat("0123456789abcdef", 12<<20/16)
+	s.put(t, from, want)
+	if r := sync(from, to); r.IsError || r.Bytes != 12<<20 || !r.Created || r.Mode != "0640" || contentOf(t, to) != want {
+		t.Errorf("%.500s", r.Structured)
+	}
+	s.put(t, from, "less\n")
+	if r := sync(from, to); r.IsError || r.Created || contentOf(t, to) != "less\n" {
+		t.Errorf("%s", r.Structured)
+	}
+	secret := filepath.Join(s.other, "secret")
+	s.put(t, secret, "secret")
+	if err := os.Symlink(s.other, filepath.Join(s.root, "out")); err != nil {
+		t.Fatal(err)
+	}
+	for _, ends := range [][2]string{{secret, to}, {s.root + "/out/secret", to}, {from, s.other + "/new"}, {from, s.root + "/out/new"}} {
+		if r := sync(ends[0], ends[1]); !r.IsError || r.Status != "denied" {
+			t.Errorf("%s: %s", ends, r.Structured)
+		}
+	}
+	if _, err := os.Stat(s.other + "/new"); err == nil || contentOf(t, to) != "less\n" {
+		t.Error("content moved all the same")
+	}
+	if r := sync(filepath.Join(s.root, "missing"), to); r.code() != "not_found" {
+		t.Errorf("%s", r.Structured)
+	}
+}
