@@ -164,7 +164,7 @@ var settingTable = []setting{
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
 	numberSetting("http.max_sessions", 4096, 1, 1_000_000),
 	textSetting("subject", "", orEmpty(person)),
-	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
+	listSetting("toolsets", []string{"all"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
 	truthSetting("logs.decision.stderr"),
