@@ -28,6 +28,8 @@ type response struct {
 	theirs  bool // mcp-go began it, and frames its events itself
 	status  int
 	body    bytes.Buffer // mcp-go's answer, until it is complete
+
+	acknowledged bool // a subscription, to its client
 }
 
 var errNoStream = errors.New("the client takes no event stream")
@@ -48,6 +50,7 @@ func (w *response) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.theirs {
+		w.acknowledge(b)
 		return w.to.Write(b)
 	}
 	return w.body.Write(b)
@@ -121,6 +124,7 @@ func (w *response) finish() {
 		body = append(refused.encode(), '\n')
 		w.status = statusOf(refused.code, w.modern)
 	}
+	w.acknowledge(body)
 	switch {
 	case w.theirs, w.status == 0 && len(body) == 0:
 	case w.started && len(body) > 0:
@@ -129,6 +133,27 @@ func (w *response) finish() {
 	case !w.started:
 		w.to.WriteHeader(cmp.Or(w.status, http.StatusOK))
 		_, _ = w.to.Write(body)
+	}
+}
+
+// acknowledge sends the acknowledgement of a subscription when its result comes
+// without one. mcp-go emits it right before the result where there is nothing to
+// subscribe to, and often loses it then. Its caller holds mu.
+func (w *response) acknowledge(next []byte) {
+	m := w.request.msg
+	if m.method != string(mcp.MethodSubscriptionsListen) || w.acknowledged || !w.events {
+		return
+	}
+	// Inside a JSON string the quotes would be escaped: these are members.
+	switch {
+	case bytes.Contains(next, []byte(`"method":"`+mcp.MethodNotificationSubscriptionsAcknowledged+`"`)):
+		w.acknowledged = true
+	case bytes.Contains(next, []byte(`"result":`)):
+		w.acknowledged = true
+		w.start()
+		_ = w.event(encodeNotification(mcp.MethodNotificationSubscriptionsAcknowledged, map[string]any{
+			"_meta": map[string]any{mcp.MetaKeySubscriptionID: m.id}, "notifications": map[string]any{},
+		}))
 	}
 }
 
