@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
@@ -128,7 +129,42 @@ func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 // decision.
 func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usage) Judged {
 	unresolved := c.resolve(ctx, &t)
-	return c.follow(ctx, c.decide(ctx, t, usage, unresolved), usage, unresolved)
+	judged := c.decide(ctx, t, usage, unresolved)
+	ctx, cancel := c.limitWhole(ctx, judged.Run.Decision.Limits)
+	defer cancel()
+	return c.goOn(ctx, c.follow(ctx, judged, usage, unresolved), usage)
+}
+
+// limitWhole puts the time limit of the first decision on all that follows from
+// its plan.
+func (c *call) limitWhole(ctx context.Context, l tool.Limits) (context.Context, context.CancelFunc) {
+	if c.plan.Next == nil || l.Seconds <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, time.Duration(l.Seconds)*time.Second, tool.StopTimeout)
+}
+
+// goOn plans what follows from what a host has said, and has that judged and run
+// likewise, at the address that answered.
+func (c *call) goOn(ctx context.Context, judged Judged, usage policy.Usage) Judged {
+	for {
+		before := judged.Run
+		if before.Plan.Next == nil || before.Report == nil || before.Report.Err != nil || before.Report.Stop != "" {
+			return judged
+		}
+		next, failure := before.Plan.Next(before.Report.Outputs)
+		switch {
+		case failure != nil:
+			judged.Run.Report.Err = failure
+			return judged
+		case next == nil:
+			return judged
+		}
+		then := *c
+		then.plan = *next
+		judged = then.follow(ctx, then.decide(ctx, before.Target, usage, nil), usage, nil)
+		judged.Run.Before = &before
+	}
 }
 
 // follow does what was decided: refuse, run, or hand over to a task. Each
@@ -350,15 +386,25 @@ func redact(report *tool.Report, patterns []string) {
 	}
 }
 
+// decisionsOf are the decisions that a run is the outcome of, the first one first.
+func decisionsOf(r tool.Run) []string {
+	var ids []string
+	if r.Before != nil {
+		ids = decisionsOf(*r.Before)
+	}
+	if r.Decision.ID != "" {
+		ids = append(ids, r.Decision.ID)
+	}
+	return ids
+}
+
 // result formats what happened on each host.
 func (c *call) result(walked []Judged) Result {
 	var runs []tool.Run
 	var r Result
 	for _, j := range walked {
 		runs = append(runs, j.Run)
-		if j.Run.Decision.ID != "" {
-			r.DecisionIDs = append(r.DecisionIDs, j.Run.Decision.ID)
-		}
+		r.DecisionIDs = append(r.DecisionIDs, decisionsOf(j.Run)...)
 	}
 	if c.task != nil {
 		r.Running = c.task.done

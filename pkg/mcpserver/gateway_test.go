@@ -76,7 +76,7 @@ type noArgs struct{}
 
 type commandArgs struct {
 	Alias   string `json:"alias" arg:"required,max=100" doc:"host"`
-	Command string `json:"command" arg:"required" doc:"command line"`
+	Command string `json:"command" arg:"required,text" doc:"command line"`
 }
 
 type answer struct {

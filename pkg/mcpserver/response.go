@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,8 +29,6 @@ type response struct {
 	theirs  bool // mcp-go began it, and frames its events itself
 	status  int
 	body    bytes.Buffer // mcp-go's answer, until it is complete
-
-	acknowledged bool // a subscription, to its client
 }
 
 var errNoStream = errors.New("the client takes no event stream")
@@ -50,7 +49,6 @@ func (w *response) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.theirs {
-		w.acknowledge(b)
 		return w.to.Write(b)
 	}
 	return w.body.Write(b)
@@ -136,25 +134,24 @@ func (w *response) finish() {
 	}
 }
 
-// acknowledge sends the acknowledgement of a subscription when its result comes
-// without one. mcp-go emits it right before the result where there is nothing to
-// subscribe to, and often loses it then. Its caller holds mu.
-func (w *response) acknowledge(next []byte) {
-	m := w.request.msg
-	if m.method != string(mcp.MethodSubscriptionsListen) || w.acknowledged || !w.events {
+// listens says that the request is a subscription, which ends at once because
+// there is nothing to subscribe to.
+func (w *response) listens() bool {
+	return !changes && w.request.msg.method == string(mcp.MethodSubscriptionsListen)
+}
+
+// acknowledge sends the acknowledgement of a subscription that ends at once:
+// mcp-go, which emits it right before the result, often loses it. Its caller
+// holds mu.
+func (w *response) acknowledge(answer []byte) {
+	var a struct{ Result json.RawMessage }
+	if !w.listens() || !w.events || json.Unmarshal(answer, &a) != nil || a.Result == nil {
 		return
 	}
-	// Inside a JSON string the quotes would be escaped: these are members.
-	switch {
-	case bytes.Contains(next, []byte(`"method":"`+mcp.MethodNotificationSubscriptionsAcknowledged+`"`)):
-		w.acknowledged = true
-	case bytes.Contains(next, []byte(`"result":`)):
-		w.acknowledged = true
-		w.start()
-		_ = w.event(encodeNotification(mcp.MethodNotificationSubscriptionsAcknowledged, map[string]any{
-			"_meta": map[string]any{mcp.MetaKeySubscriptionID: m.id}, "notifications": map[string]any{},
-		}))
-	}
+	w.start()
+	_ = w.event(encodeNotification(mcp.MethodNotificationSubscriptionsAcknowledged, map[string]any{
+		"_meta": map[string]any{mcp.MetaKeySubscriptionID: w.request.msg.id}, "notifications": map[string]any{},
+	}))
 }
 
 // statusOf is the HTTP status that goes with a JSON-RPC error: the new era maps

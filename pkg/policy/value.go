@@ -141,6 +141,16 @@ func opValue(op tool.Op) *ast.Term {
 	}
 	fields = optional(fields, "place", op.Place)
 	fields = optional(fields, "path", op.Path)
+	fields = optionalList(fields, "under", op.Under, str)
+	if op.File != nil {
+		fields = append(fields, field("file", fileValue(*op.File)))
+	}
+	if c := op.Content; c != nil {
+		fields = append(fields, field("content", object(field("bytes", num(c.Bytes)), text("digest", c.Digest))))
+	}
+	if f := op.Flow; f != nil {
+		fields = append(fields, field("flow", object(text("alias", f.Alias), text("path", f.Path), field("to", boolean(f.To)))))
+	}
 	fields = optional(fields, "unit", op.Unit)
 	fields = optional(fields, "source", op.Source)
 	fields = optional(fields, "operation", op.Operation)
@@ -154,6 +164,15 @@ func opValue(op tool.Op) *ast.Term {
 	return object(fields...)
 }
 
+func fileValue(f tool.FileFacts) *ast.Term {
+	return object(
+		text("path", f.Path), field("under", stringsOf(f.Under)), field("exists", boolean(f.Exists)),
+		text("type", string(f.Type)), field("bytes", num(f.Bytes)), text("mode", f.Mode),
+		field("uid", num(f.UID)), field("gid", num(f.GID)), text("modified", f.Modified),
+		field("links", num(f.Links)), field("acl", boolean(f.ACL)),
+	)
+}
+
 func documentValue(d shell.Document) *ast.Term {
 	fields := make([]pair, 0, 9)
 	fields = append(fields,
@@ -162,6 +181,7 @@ func documentValue(d shell.Document) *ast.Term {
 		field("commands", array(d.Commands, commandValue)),
 		field("writes", array(d.Writes, redirectValue)), field("reads", array(d.Reads, redirectValue)),
 	)
+	fields = optional(fields, "cwd", d.Cwd)
 	fields = optional(fields, "canonical", d.Canonical)
 	if d.Error != nil {
 		fields = append(fields, field("error", object(text("code", string(d.Error.Code)), text("message", d.Error.Message))))
@@ -236,6 +256,7 @@ var keys = terms(
 	"address", "addresses", "ip", "family", "scope", "bits", "embedded",
 	"requested", "seconds", "output_bytes", "concurrent", "running", "calls_last_minute",
 	"action", "derived", "command", "place", "path", "unit", "operation", "manager", "names",
+	"file", "exists", "type", "bytes", "mode", "uid", "gid", "modified", "links", "acl", "content", "flow", "to", "cwd",
 	"runtime", "argv", "engine", "facet", "destination",
 	"text", "certainty", "shape", "features", "canonical", "commands", "writes", "reads", "error", "code", "message",
 	"program", "dir", "static", "words", "args", "wrappers", "assigns", "stdin", "redirects",

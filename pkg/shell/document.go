@@ -58,7 +58,9 @@ type Document struct {
 	Text      string    `json:"text"`      // as submitted; empty if it is not valid UTF-8
 	Certainty Certainty `json:"certainty"` // of the whole line: the worst of its parts
 	Shape     Shape     `json:"shape"`
-	Features  []Feature `json:"features"` // closed set, sorted, without repeats
+	// Cwd is the directory that the line runs in, where that is known; see In.
+	Cwd      string    `json:"cwd,omitempty"`
+	Features []Feature `json:"features"` // closed set, sorted, without repeats
 	// Canonical is the line rendered again from the judged words, every word
 	// quoted so that all shells read it alike. It exists only on static and
 	// pattern lines, and is the only text that may be sent to a host.
@@ -126,7 +128,7 @@ type Arg struct {
 	Value   *string  `json:"value,omitempty"`  // behind the = of a long option; nil without =
 	Pattern bool     `json:"pattern,omitempty"`
 	// Path exists on operands that begin with a slash and on long options
-	// whose value does.
+	// whose value does, and on other operands where Cwd is known.
 	Path *Path `json:"path,omitempty"`
 }
 

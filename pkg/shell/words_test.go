@@ -155,3 +155,44 @@ func TestBracesLikeBash(t *testing.T) {
 		}
 	}
 }
+
+// A line that runs in a known directory has the facts of relative paths, unless
+// it goes elsewhere itself.
+func TestIn(t *testing.T) {
+	tests := map[string]struct {
+		line, dir string
+		want      string // where the last operand leads; empty if that is not known
+	}{
+		"relative":        {"cat app.log", "/var/log", "/var/log/app.log"},
+		"below":           {"cat nginx/app.log", "/var/log", "/var/log/nginx/app.log"},
+		"from the root":   {"cat etc", "/", "/etc"},
+		"absolute":        {"cat /etc/hosts", "/var/log", "/etc/hosts"},
+		"standard input":  {"cat -", "/var/log", ""},
+		"unknown":         {"cat app.log", "", ""},
+		"not absolute":    {"cat app.log", "var", ""},
+		"not clean":       {"cat app.log", "/var/../etc", ""},
+		"moves":           {"cd /etc && cat shadow", "/var/log", ""},
+		"wrapped":         {"sudo -n cat app.log", "/var/log", "/var/log/app.log"},
+		"moved by sudo":   {"sudo -D /etc cat shadow", "/var/log", ""},
+		"moved by env":    {"env -C /etc cat shadow", "/var/log", ""},
+		"behind dashes":   {"cat -- -n", "/var/log", "/var/log/-n"},
+		"leads back":      {"cat ../shadow", "/var/log", ""},
+		"a quoted option": {"cat '-n'", "/var/log", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			doc := Parse(test.line).In(test.dir)
+			last := doc.Commands[len(doc.Commands)-1]
+			got := ""
+			if n := len(last.Args); n > 0 && last.Args[n-1].Path != nil && last.Args[n-1].Path.Clean {
+				got = last.Args[n-1].Path.Name
+			}
+			if got != test.want {
+				t.Errorf("leads to %q, want %q", got, test.want)
+			}
+			if plain := Parse(test.line); plain.Canonical != doc.Canonical {
+				t.Errorf("sends %q, without a directory %q", doc.Canonical, plain.Canonical)
+			}
+		})
+	}
+}

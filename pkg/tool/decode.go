@@ -33,8 +33,9 @@ func badArgument(name, message, remedy string) *ArgumentError {
 // let the last duplicate win and replace invalid UTF-8, so that the text
 // somebody looked at need not be the text that runs.
 //
-// Names (every string but a command) are trimmed of blanks at both ends and
-// may hold only letters, digits, dot, underscore, colon and dash.
+// Names, which is every string that is not tagged as something else, are trimmed
+// of blanks at both ends and may hold only letters, digits, dot, underscore,
+// colon and dash; that of a connection, which may be user@host, an at sign, too.
 func Decode(raw json.RawMessage, dst any) error {
 	members, err := readObject(raw)
 	if err != nil {
@@ -152,16 +153,16 @@ func (f field) checkString(raw json.RawMessage, dst reflect.Value) error {
 	if strings.ContainsRune(s, utf8.RuneError) && mendedByDecoder(raw) {
 		return badArgument(f.name, fmt.Sprintf("argument %q holds half of a surrogate pair", f.name), "send whole characters")
 	}
-	if f.name != "command" {
+	switch {
+	case f.path:
+		if err := f.checkPath(s); err != nil {
+			return err
+		}
+	case !f.free:
 		s = strings.TrimSpace(s)
 		dst.SetString(s)
-		if strings.HasPrefix(s, "-") {
-			return badArgument(f.name, fmt.Sprintf("argument %q begins with a dash", f.name), "names begin with a letter or digit")
-		}
-		if r := strings.IndexFunc(s, notInName); r >= 0 {
-			c, _ := utf8.DecodeRuneInString(s[r:])
-			return badArgument(f.name, fmt.Sprintf("argument %q holds %s", f.name, describeRune(c)),
-				"use letters, digits, dot, underscore, colon and dash only")
+		if err := f.checkName(s); err != nil {
+			return err
 		}
 	}
 	n := utf8.RuneCountInString(s)
@@ -172,6 +173,39 @@ func (f field) checkString(raw json.RawMessage, dst reflect.Value) error {
 		return badArgument(f.name, fmt.Sprintf("argument %q has %d characters", f.name, n), "send "+f.describe())
 	case s != "" && f.enum != nil && !slices.Contains(f.enum, s):
 		return badArgument(f.name, fmt.Sprintf("argument %q is %q", f.name, s), "send one of "+strings.Join(f.enum, ", "))
+	}
+	return nil
+}
+
+func (f field) checkName(s string) error {
+	if strings.HasPrefix(s, "-") {
+		return badArgument(f.name, fmt.Sprintf("argument %q begins with a dash", f.name), "names begin with a letter or digit")
+	}
+	signs, may := "._:-", "dot, underscore, colon and dash"
+	if f.connection {
+		signs, may = "._:-@", "dot, underscore, colon, at sign and dash"
+	}
+	r := strings.IndexFunc(s, func(r rune) bool {
+		return r > unicode.MaxASCII || !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(signs, r))
+	})
+	if r >= 0 {
+		c, _ := utf8.DecodeRuneInString(s[r:])
+		return badArgument(f.name, fmt.Sprintf("argument %q holds %s", f.name, describeRune(c)), "use letters, digits, "+may+" only")
+	}
+	return nil
+}
+
+// maxPath is PATH_MAX of Linux, the null at its end aside.
+const maxPath = 4095
+
+func (f field) checkPath(s string) error {
+	switch {
+	case strings.ContainsRune(s, 0):
+		return badArgument(f.name, fmt.Sprintf("argument %q holds a null character", f.name), "no path can have one; leave it out")
+	case len(s) > maxPath:
+		return badArgument(f.name, fmt.Sprintf("argument %q has %d bytes", f.name, len(s)), fmt.Sprintf("no path is longer than %d", maxPath))
+	case strings.HasPrefix(s, "~"):
+		return badArgument(f.name, fmt.Sprintf("argument %q begins with ~, which only a shell knows", f.name), "write the directory out, or ./~ for a file of that name")
 	}
 	return nil
 }
@@ -187,10 +221,6 @@ func (f field) checkNumber(n int64) error {
 		return badArgument(f.name, fmt.Sprintf("argument %q is %d", f.name, n), "send "+f.describe())
 	}
 	return nil
-}
-
-func notInName(r rune) bool {
-	return r > unicode.MaxASCII || !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._:-", r))
 }
 
 func describeRune(r rune) string {

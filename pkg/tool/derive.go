@@ -30,18 +30,24 @@ func Derive(doc shell.Document) []Op {
 		if p := programs[c.Program]; p != nil && (c.Static || len(c.Args) > 0) {
 			ops = p.derive(p, ops, c)
 		}
-		finish(ops[from:], c.ID)
+		finish(ops[from:], doc, c.ID)
 	}
 	from := len(ops)
 	ops = redirected(ops, doc.Writes)
 	ops = redirected(ops, doc.Reads)
-	finish(ops[from:], Detached)
+	finish(ops[from:], doc, Detached)
 	return ops
 }
 
-func finish(ops []Op, call int) {
+// finish completes the ops that were derived from one command. Relative paths
+// begin in the directory that the line runs in, where that is known.
+func finish(ops []Op, doc shell.Document, call int) {
 	for i := range ops {
-		ops[i].Derived, ops[i].Call, ops[i].Effect = true, call, ops[i].Action.Effect()
+		op := &ops[i]
+		op.Derived, op.Call, op.Effect = true, call, op.Action.Effect()
+		if known := doc.Resolve(op.Path); op.Place == "host" && known != "" {
+			op.Path, op.Under = known, Under(known)
+		}
 	}
 }
 
@@ -72,7 +78,7 @@ func file(a Action, name string) Op {
 	if path.IsAbs(name) {
 		name = path.Clean(name)
 	}
-	return Op{Action: a, Place: "host", Path: name}
+	return Op{Action: a, Place: "host", Path: name, Under: Under(name)}
 }
 
 // program is what is known of a program: how its words are read, and what they

@@ -20,6 +20,9 @@ type Action string
 // is Sallyport itself: its host list, its configuration; and task, which is a
 // run of the caller's own.
 const (
+	IdentityRead     Action = "identity.read"
+	ConnOpen         Action = "conn.open"
+	ConnClose        Action = "conn.close"
 	ShellRun         Action = "shell.run"
 	FileList         Action = "file.list"
 	FileRead         Action = "file.read"
@@ -45,6 +48,8 @@ const (
 )
 
 var effects = map[Action]Effect{
+	IdentityRead: Observe,
+	ConnOpen:     Link, ConnClose: Link,
 	ShellRun:    Execute,
 	FileList:    Observe,
 	FileRead:    Observe,
@@ -79,6 +84,10 @@ type Op struct {
 	Command   *shell.Document `json:"command,omitempty"`     // shell.run
 	Place     string          `json:"place,omitempty"`       // file.*: host or container
 	Path      string          `json:"path,omitempty"`        // file.*: as written, cleaned when absolute
+	Under     []string        `json:"under,omitempty"`       // file.*: directories that Path is at or below, if it is absolute
+	File      *FileFacts      `json:"file,omitempty"`        // file.*: what the host said of it; absent before it was asked
+	Content   *Content        `json:"content,omitempty"`     // file.write: what would be there; shell.run: what it is given
+	Flow      *Flow           `json:"flow,omitempty"`        // file.*: the other end of a copy
 	Unit      string          `json:"unit,omitempty"`        // service.*, log.read
 	Source    string          `json:"source,omitempty"`      // log.read: journal, kernel, container
 	Operation string          `json:"operation,omitempty"`   // service.control, package.*, container.control, gateway.control, task.*

@@ -26,6 +26,14 @@ type Plan struct {
 	DryRun bool
 	// Detach has the plan run as a task, which outlives the call.
 	Detach bool
+	// Next plans what follows on the same host from what came of this plan; nil
+	// where nothing does. It is judged anew, so a step can depend on what a host
+	// said without a longer leash.
+	Next func([]Output) (*Plan, *Failure) `json:"-"`
+	// Onto is the half of a copy that is done on another host, by its own Scope.
+	// Each half is judged as a plan of its own, and neither runs without the
+	// other.
+	Onto *Plan `json:",omitempty"`
 }
 
 // Scope says where a plan runs: on the host with an alias, on every host with
@@ -33,6 +41,9 @@ type Plan struct {
 type Scope struct {
 	Alias string
 	Tag   string
+	// Open: Alias may also be that of a connection that the caller has opened;
+	// empty, it is the caller's default one.
+	Open bool
 	// Parallel is on how many hosts at once, where the caller wants fewer than
 	// the gateway would; 0 leaves it to the gateway.
 	Parallel int
@@ -46,13 +57,18 @@ type Step struct {
 	Do Do
 }
 
-// Do is what a step does: [Shell], [Exec] or [Ask].
+// Do is what a step does: [Shell], [Exec], [Ask], or one of those for files,
+// such as [Read].
 type Do interface{ do() }
 
 // Shell runs a command line. It holds the parsed document rather than text, so
 // that the line that was judged is the line that is sent: its Canonical.
+//
+// It runs in the document's Cwd, or without one where a login begins. Stdin is
+// given to it and then closed.
 type Shell struct {
 	Command *shell.Document `json:"command"`
+	Stdin   []byte          `json:"stdin,omitempty"`
 }
 
 // Exec runs a program with exactly these words; no shell reads them. Stdin is

@@ -14,6 +14,9 @@ import (
 //	doc:"…"                  description
 //	arg:"required"           must be present
 //	arg:"min=1,max=1000"     bounds of a number, or of a string's length in characters
+//	arg:"text"               free text, kept as it is; other strings are names
+//	arg:"connection"         name of a connection, see [Decode]
+//	arg:"path"               a path on a host, kept as it is
 //	enum:"a,b"               the only values
 //
 // It handles what arguments and results are made of: strings, booleans,
@@ -64,6 +67,10 @@ type field struct {
 	required bool
 	min, max *int
 	enum     []string
+	free     bool // any text
+	path     bool
+	// connection: a name that may have an at sign.
+	connection bool
 }
 
 func fieldsOf(t reflect.Type) []field {
@@ -100,6 +107,12 @@ func readTags(sf reflect.StructField, name string) field {
 		case "":
 		case "required":
 			f.required = true
+		case "text":
+			f.free = true
+		case "connection":
+			f.connection = true
+		case "path":
+			f.path = true
 		case "min":
 			f.min = bound(sf, value)
 		case "max":

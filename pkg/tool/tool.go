@@ -46,6 +46,10 @@ type Run struct {
 	Hash     string // names the command in records without repeating it; empty without one
 	Decision Decision
 	Report   *Report
+	// Before is what the plan followed from, see Plan.Next; Onto the other half
+	// of a copy.
+	Before *Run
+	Onto   *Run
 	// Skipped: it was not this host's turn yet when another one had failed.
 	Skipped bool
 }

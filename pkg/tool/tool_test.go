@@ -11,7 +11,7 @@ import (
 
 type sampleArgs struct {
 	Alias   string   `json:"alias" arg:"required,max=10" doc:"a host"`
-	Command string   `json:"command" arg:"required"`
+	Command string   `json:"command" arg:"required,text"`
 	Lines   int      `json:"lines,omitempty" arg:"min=1,max=1000"`
 	Order   string   `json:"order,omitempty" enum:"up,down"`
 	Quiet   bool     `json:"quiet,omitempty"`

@@ -24,7 +24,7 @@ type hostArgs struct {
 
 type commandArgs struct {
 	Alias      string `json:"alias" arg:"required,max=100" doc:"host alias from the inventory"`
-	Command    string `json:"command" arg:"required" doc:"command line; pipes and lists are fine when every part is allowed"`
+	Command    string `json:"command" arg:"required,text" doc:"command line; pipes and lists are fine when every part is allowed"`
 	MaxSeconds int    `json:"max_seconds,omitempty" arg:"min=1,max=86400" doc:"stop after this many seconds; policy may allow less"`
 	MaxOutput  int    `json:"max_output_bytes,omitempty" arg:"min=1,max=16777216" doc:"keep this much of each stream; policy may allow less"`
 }

@@ -9,7 +9,7 @@ import (
 
 type tagArgs struct {
 	Tag         string `json:"tag" arg:"required,max=50" doc:"tag that the hosts have"`
-	Command     string `json:"command" arg:"required" doc:"command line to run on each host"`
+	Command     string `json:"command" arg:"required,text" doc:"command line to run on each host"`
 	MaxSeconds  int    `json:"max_seconds,omitempty" arg:"min=1,max=86400" doc:"stop after this many seconds on each host; policy may allow less"`
 	MaxOutput   int    `json:"max_output_bytes,omitempty" arg:"min=1,max=16777216" doc:"keep this much of each stream of each host (default 65536); policy may allow less"`
 	MaxParallel int    `json:"max_parallel,omitempty" arg:"min=1,max=1000" doc:"hosts at once; the gateway may allow fewer"`
