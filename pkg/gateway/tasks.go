@@ -128,6 +128,7 @@ func (ts *tasks) conclude(t *task, run tool.Run) {
 		t.expiry.Stop()
 	}
 	t.stop(nil)
+	t.strip()
 	close(t.done)
 }
 
@@ -169,9 +170,9 @@ func (ts *tasks) find(subject, id string) *task {
 	return nil
 }
 
-// cancel asks a task of a subject to end. It reports whether there was one that
-// had not ended yet.
-func (ts *tasks) cancel(ctx context.Context, subject, id string) bool {
+// cancel asks a task of a subject to end, and tells it why. It reports whether
+// there was one that had not ended yet.
+func (ts *tasks) cancel(ctx context.Context, subject, id string, why tool.Stop) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	t := ts.byID[id]
@@ -179,10 +180,10 @@ func (ts *tasks) cancel(ctx context.Context, subject, id string) bool {
 		return false
 	}
 	if t.state == tool.TaskRunning {
-		t.stop(tool.StopCancelled)
+		t.stop(why)
 		return true
 	}
-	ts.withdraw(ctx, t, tool.StopCancelled)
+	ts.withdraw(ctx, t, why)
 	return true
 }
 
