@@ -82,13 +82,15 @@ type CallSettings struct {
 
 // TaskSettings bound tasks: how many run at the same time, how many wait for
 // their turn, and how many a subject may have, those that have ended and whose
-// results are kept among them.
+// results are kept among them; and how much of output those results hold before
+// the subject must wait with another task.
 type TaskSettings struct {
 	Running        int `mapstructure:"running"`
 	PerSubject     int `mapstructure:"running_per_subject"`
 	PerHost        int `mapstructure:"running_per_host"`
 	Queued         int `mapstructure:"queued"`
 	KeptPerSubject int `mapstructure:"kept_per_subject"`
+	KeptBytes      int `mapstructure:"kept_bytes_per_subject"`
 }
 
 // SecretSettings name the environment variables that are secrets beside those
@@ -170,6 +172,7 @@ var settingTable = []setting{
 	numberSetting("tasks.running_per_host", 16, 1, 1000),
 	numberSetting("tasks.queued", 1024, 0, 100_000),
 	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
+	numberSetting("tasks.kept_bytes_per_subject", 256<<20, 1<<20, 1<<30),
 	listSetting("secrets.env_allow", none, variable),
 	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
 	spanSetting("resolver.cache", time.Minute, 0, time.Hour),

@@ -188,6 +188,13 @@ func (l *lines) count() int64 {
 	return l.total()
 }
 
+// held is how many bytes are kept.
+func (l *lines) held() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.size)
+}
+
 const redacted = "[redacted]"
 
 // redaction is a decision's pattern. One that does not compile matches

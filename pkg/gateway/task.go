@@ -43,6 +43,17 @@ func newTask(c *call, first Judged) *task {
 	return t
 }
 
+// size is how much of output is kept of a task that has ended.
+func (t *task) size() int {
+	size := t.output.held()
+	if r := t.run.Report; r != nil {
+		for _, o := range r.Outputs {
+			size += len(o.Stdout.Kept) + len(o.Stderr.Kept)
+		}
+	}
+	return size
+}
+
 // strip drops what nobody asks for after the end, while the result is kept: the
 // document that was judged, and the way to a client that may have gone, which
 // holds its message.

@@ -400,13 +400,18 @@ func TestExpiredTasksAreFreed(t *testing.T) {
 		job.Output(bytes.Repeat(append(bytes.Repeat([]byte("x"), 199), '\n'), each/200), false)
 		return tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Stdout: tool.Stream{Kept: make([]byte, each)}}}}
 	}
-	g.config.Load().Settings.Tasks.PerHost = tasks
+	bounds := &g.config.Load().Settings.Tasks
+	bounds.PerHost = tasks
 	long := fmt.Sprintf(`{"alias":"web1","command":"uptime"%s}`, strings.Repeat(" ", each))
 	before := heapInUse()
 	for range tasks {
 		ask(t, g, "ssh_get_task_status", submit(t, g, long), wait)
 	}
 	kept := heapInUse() - before
+	bounds.KeptBytes = tasks * each
+	if r := invoke(g, "ssh_run_async", onWeb1); !r.IsError || !strings.Contains(r.Text, "bytes of output") {
+		t.Errorf("one more: %s", r.Text)
+	}
 	if kept < tasks*2*each || kept > tasks*5/2*each {
 		t.Errorf("%d MiB are kept of %d tasks with 2 MiB each", kept>>20, tasks)
 	}
@@ -418,6 +423,7 @@ func TestExpiredTasksAreFreed(t *testing.T) {
 	if left := heapInUse() - before; left > 2*each {
 		t.Errorf("%d KiB are left of tasks that are forgotten", left>>10)
 	}
+	submit(t, g, onWeb1)
 	if err := g.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
