@@ -198,8 +198,8 @@ func partPanics(t *testing.T) {
 	if got := invoke(g, "ssh_run", onWeb1); got.IsError {
 		t.Errorf("the next call: %s", got.Text)
 	}
-	if usage, release := g.usage.begin(agent.Subject, "web1", time.Now()); usage.Running.Subject != 0 || g.calls.Load() != 0 || len(g.cancels.calls) != 0 {
-		t.Errorf("still running: %+v, %d calls, %d to be cancelled", usage.Running, g.calls.Load(), len(g.cancels.calls))
+	if usage, release := g.usage.begin(agent.Subject, "web1", time.Now()); usage.Running.Subject != 0 || g.calls.n != 0 || len(g.cancels.calls) != 0 {
+		t.Errorf("still running: %+v, %d calls, %d to be cancelled", usage.Running, g.calls.n, len(g.cancels.calls))
 	} else {
 		release()
 	}
