@@ -33,7 +33,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	count(sources) > 0
 	not known(command)
 	about(command) == []
-	has := concat(", ", sort(programs))
+	has := concat(", ", [reason.quoted(program) | some program in sort(programs)])
 	detail := sprintf("%s is not in %s, which has %s", [called(command), concat(", ", sources), has])
 }
 

@@ -86,7 +86,7 @@ test_sh_is_not_for_rules if {
 
 test_no_rule_about_it if {
 	site := fixture.ruled([looking, df], [])
-	said(on_web([["ls"]]), site) == {`"ls" is not in the rules of policy.yml, which has cat, df, uptime`}
+	said(on_web([["ls"]]), site) == {`"ls" is not in the rules of policy.yml, which has "cat", "df", "uptime"`}
 }
 
 # A profile and rules: each permits what it permits.
