@@ -173,6 +173,7 @@ func TestOrchestrator(t *testing.T) {
 		id   string
 		test func(*parity, *testing.T)
 	}{
+		{"8.2 what there is", (*parity).inventory},
 		{"I1 aliases", (*parity).aliases},
 		{"I2 commands", (*parity).commands},
 		{"I1 I3 I4 names that tools take", (*parity).namesRefused},

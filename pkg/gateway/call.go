@@ -211,8 +211,19 @@ func (c *call) detach(ctx context.Context, judged Judged) tool.Run {
 		return run
 	}
 	c.task = t
+	if ctx.Err() != nil { // whoever took the call back does not know of a task
+		c.gateway.tasks.cancel(ctx, c.caller.Subject, t.id(), stopOf(ctx))
+	}
 	run.Report = &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: c.gateway.tasks.facts(t)}}}
 	return run
+}
+
+// stopOf is why a context has ended.
+func stopOf(ctx context.Context) tool.Stop {
+	if why, ok := context.Cause(ctx).(tool.Stop); ok {
+		return why
+	}
+	return tool.StopCancelled
 }
 
 // tell gives whoever called a sign of life.

@@ -417,12 +417,21 @@ func TestUsageIsToldAndBounded(t *testing.T) {
 	if d := cmp.Diff(want, w.inputs[1].Usage); d != "" {
 		t.Error(d)
 	}
-	g.calls.Store(1 << 40)
+	g.config.Load().Settings.Limits.Calls = 1
 	if got := invoke(g, "ssh_ping", `{}`); !got.IsError || !strings.Contains(got.Text, "busy") {
 		t.Errorf("over the limit: %q", got.Text)
 	}
-	g.calls.Store(1)
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Close(none); err == nil {
+		t.Error("closed without a word while a call is in flight")
+	}
+	closed := make(chan error)
+	go func() { closed <- g.Close(t.Context()) }()
 	close(leave)
+	if err := <-closed; err != nil || w.lastOf(audit.Finished, "ssh_run").Outcome == "" {
+		t.Errorf("closed with %v before the call in flight was recorded", err)
+	}
 	<-done
 }
 
