@@ -384,6 +384,7 @@ func (p *pool) releaseTunnel(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.give(wantTunnel)
+	c.poke() // it may only have waited for this to be closed
 }
 
 // opened notes that the server has accepted a session on c.
