@@ -8,8 +8,3 @@ permits(op) if {
 	op.action == "conn.open"
 	host.usable != set()
 }
-
-# Connections are closed, and identities shown, to nobody but their owner.
-permits(op) if op.action == "conn.close"
-
-permits(op) if op.action == "identity.read"
