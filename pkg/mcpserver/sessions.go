@@ -230,7 +230,7 @@ func (t *sessions) expired(own *list.List) []*session {
 // runs in it. Its caller holds mu.
 func (t *sessions) over(s *session) bool {
 	return s.busy == 0 && t.now().Sub(s.used) >= t.bounds.idle ||
-		s.busy == s.streams && t.now().Sub(s.opened) >= t.bounds.life
+		s.busy == len(s.streams) && t.now().Sub(s.opened) >= t.bounds.life
 }
 
 // remove takes a session out. Its caller holds mu.

@@ -2,9 +2,11 @@ package sshexec
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,4 +193,73 @@ func (l *lab) holds(id string) bool {
 		}
 	}
 	return false
+}
+
+// cuts is how often the connections of a host are cut by a test that is in a hurry,
+// and by one that is not: 10,000 times in all.
+func cuts(t *testing.T) int {
+	if thorough(t) {
+		return 10_000 / 3
+	}
+	return 25
+}
+
+// Connections are reset, and the processes that serve them killed, at random
+// moments of many commands at once: none runs twice, and each outcome is the right
+// one.
+func TestRandomCuts(t *testing.T) {
+	t.Parallel()
+	for where, hop := range map[string][2]bool{"direct": {}, "behind a hop": {true, false}, "at the hop": {true, true}} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			newFaultLab(t, hop[0], hop[1]).cut(t, cuts(t))
+		})
+	}
+}
+
+// cut cuts the connections again and again, each time when some command has ended
+// since the last one, and so others are on their way.
+func (f *faultLab) cut(t *testing.T, times int) {
+	var over atomic.Bool
+	var ended atomic.Int64
+	var cutter, workers sync.WaitGroup
+	cutter.Go(func() {
+		defer over.Store(true)
+		for range times {
+			for last := ended.Load(); ended.Load() == last; {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(rand.N(8 * time.Millisecond))
+			if rand.IntN(2) == 0 {
+				f.fails.KillOne(rand.Int())
+				continue
+			}
+			f.fails.Reset()
+			f.fails.Heal()
+		}
+	})
+	var mu sync.Mutex
+	var reports []tool.Report
+	for range 4 {
+		workers.Go(func() {
+			for !over.Load() {
+				mu.Lock()
+				i := len(reports)
+				reports = append(reports, tool.Report{})
+				mu.Unlock()
+				r := f.Run(t.Context(), job(f.host, f.marks.step(i)))
+				if r.Outcome == tool.Finished {
+					ended.Add(1)
+				}
+				mu.Lock()
+				reports[i] = r
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	cutter.Wait()
+	eventually(t, "what runs has run", func() bool { return len(processes(t, f.marks.file)) == 0 })
+	time.Sleep(100 * time.Millisecond) // a shell that only just starts does not name the file yet
+	f.marks.check(t, reports)
 }

@@ -405,6 +405,7 @@ func (p *pool) releaseTunnel(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	grant{conn: c}.give(wantTunnel)
+	c.poke() // it may only have waited for this to be closed
 }
 
 // extraFiles opens a further SFTP session on the connection of one, for one job;

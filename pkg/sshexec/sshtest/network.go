@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -106,16 +107,38 @@ func (w *Network) Crash() {
 	w.signal(syscall.SIGKILL)
 }
 
+// KillOne kills one of the processes that serve connections, by a number that is
+// taken as it comes.
+func (w *Network) KillOne(n int) {
+	pids := slices.DeleteFunc(w.processes(), func(pid int) bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		listens := strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid()))
+		return err != nil || listens || !strings.HasPrefix(string(status), "Name:\tsshd\n")
+	})
+	if len(pids) > 0 {
+		_ = syscall.Kill(pids[n%len(pids)], syscall.SIGKILL)
+	}
+}
+
 func (w *Network) signal(s syscall.Signal) {
+	for _, pid := range w.processes() {
+		_ = syscall.Kill(pid, s)
+	}
+}
+
+// processes are the ids of what runs in the network.
+func (w *Network) processes() []int {
 	out, err := exec.Command("ip", "netns", "pids", w.name).Output()
 	if err != nil {
 		w.tb.Fatalf("ip netns pids: %v", err)
 	}
+	var pids []int
 	for _, field := range strings.Fields(string(out)) {
 		if pid, err := strconv.Atoi(field); err == nil {
-			_ = syscall.Kill(pid, s)
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
 
 // Heal ends every fault of the network.

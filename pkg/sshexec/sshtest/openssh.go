@@ -159,7 +159,8 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) (err error) {
 	s.pid = cmd.Process.Pid
 	listening, ended := make(chan struct{}), make(chan struct{})
 	go func() { s.log.follow(out, 1+len(o.MoreHosts), listening); _ = cmd.Wait(); close(ended) }()
-	end := func() { _ = cmd.Process.Kill(); <-ended }
+	// What serves a connection that is still open writes there, too, and lives on.
+	end := func() { _ = cmd.Process.Kill(); out.Close(); <-ended }
 	select {
 	case <-listening:
 		tb.Cleanup(end)
@@ -319,4 +320,13 @@ func retry(name string, args ...string) (out []byte, err error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return out, err
+}
+
+// Authorize lets a key log in, a line as in authorized_keys, in the place of the one
+// that could.
+func (s *OpenSSH) Authorize(tb TB, line string) {
+	tb.Helper()
+	if err := os.WriteFile(s.path("authorized_keys"), []byte(line+"\n"), 0o644); err != nil {
+		tb.Fatalf("%v", err)
+	}
 }
