@@ -284,7 +284,8 @@ func bastionIsClosed(t *testing.T, h *harbour) {
 	}
 }
 
-// hangUp kills what serves the connections of the harbour's user.
+// hangUp kills what serves the connections of the harbour's user, and waits until
+// the gateway has noticed.
 func (h *harbour) hangUp(t *testing.T) {
 	t.Helper()
 	account, err := user.Lookup(h.user)
@@ -304,6 +305,7 @@ func (h *harbour) hangUp(t *testing.T) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+	eventually(t, "it is noticed", func() bool { return h.stack.runner.Stats().Connections == 0 })
 }
 
 func connectionsLost(t *testing.T, h *harbour) {
