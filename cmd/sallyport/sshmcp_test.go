@@ -6,10 +6,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,17 +163,18 @@ func (h *harbour) scratch(t *testing.T) string {
 func TestSSHMCPVectors(t *testing.T) {
 	h := newHarbour(t, true)
 	for name, check := range map[string]func(*testing.T, *harbour){
-		"W3, cwd q$(echo X>&2): nothing executed":              directoryWithCode,
-		"W4, cwd removed: clear error, nothing run":            directoryRemoved,
-		"W5: ends of lines, comments, open constructs":         endsOfLines,
-		"W10: 3 MB on stderr":                                  manyErrors,
-		"W11, disconnect primary: no default":                  defaultIsClosed,
-		"W11, bastion removed: dependent closed, never direct": bastionIsClosed,
-		"W14, false: exit 1 is visible":                        exitIsVisible,
-		"timeout 1 with sleep 5: no process survives":          timeLimit,
-		"same alias, other port or key: a conflict":            conflicts,
-		"two calls on one host do not wait for each other":     sideBySide,
-		"described host: pinned, by key and by identity":       describedHost,
+		"W3, cwd q$(echo X>&2): nothing executed":                            directoryWithCode,
+		"W4, cwd removed: clear error, nothing run":                          directoryRemoved,
+		"W5: ends of lines, comments, open constructs":                       endsOfLines,
+		"W10: 3 MB on stderr":                                                manyErrors,
+		"W11, disconnect primary: no default":                                defaultIsClosed,
+		"W11, bastion removed: dependent closed, never direct":               bastionIsClosed,
+		"W11, connections lost: by the same way, judged anew, nothing twice": connectionsLost,
+		"W14, false: exit 1 is visible":                                      exitIsVisible,
+		"timeout 1 with sleep 5: no process survives":                        timeLimit,
+		"same alias, other port or key: a conflict":                          conflicts,
+		"two calls on one host do not wait for each other":                   sideBySide,
+		"described host: pinned, by key and by identity":                     describedHost,
 		"info": facts,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, h) })
@@ -278,6 +282,73 @@ func bastionIsClosed(t *testing.T, h *harbour) {
 	if n := logins(h.second); n != before {
 		t.Errorf("%d logins without the bastion", n-before)
 	}
+}
+
+// hangUp kills what serves the connections of the harbour's user, and waits until
+// the gateway has noticed.
+func (h *harbour) hangUp(t *testing.T) {
+	t.Helper()
+	account, err := user.Lookup(h.user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil || !strings.HasPrefix(string(status), "Name:\tsshd\n") || !strings.Contains(string(status), "\nUid:\t"+account.Uid+"\t") {
+			continue
+		}
+		if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	eventually(t, "it is noticed", func() bool { return h.stack.runner.Stats().Connections == 0 })
+}
+
+func connectionsLost(t *testing.T, h *harbour) {
+	s := h.session(t)
+	s.connect(h.to(h.first, "alias", "hop"))
+	s.connect(h.to(h.second, "alias", "deep", "via", "hop"))
+	first, second, decided := logins(h.first), logins(h.second), h.decisions(t)
+	h.hangUp(t)
+	if got := s.run("echo again", "target", "deep"); got.Stdout != "again\n" {
+		t.Error(got.Text)
+	}
+	if n := h.decisions(t) - decided; n != 1 {
+		t.Errorf("%d decisions for a call", n)
+	}
+	if a, b := logins(h.first)-first, logins(h.second)-second; a != 1 || b != 1 {
+		t.Errorf("%d logins at the hop, %d behind it", a, b)
+	}
+	mark := filepath.Join(h.scratch(t), "mark")
+	line := "sleep 1000.40625"
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		if got := s.run("echo once >>"+mark+"; "+line, "target", "deep"); got.Outcome != "unknown" || got.Error.Code != "connection_dropped" {
+			t.Errorf("%+v", got)
+		}
+	})
+	eventually(t, "it runs", func() bool { return processOf(line) != "" })
+	h.hangUp(t)
+	calls.Wait()
+	if got := s.run("cat "+mark, "target", "deep"); got.Stdout != "once\n" {
+		t.Errorf("it has written %q", got.Stdout)
+	}
+	if pid, err := strconv.Atoi(processOf(line)); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func (h *harbour) decisions(t *testing.T) int {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(h.dir, "decisions.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(log), "\n")
 }
 
 func exitIsVisible(t *testing.T, h *harbour) {

@@ -316,7 +316,7 @@ func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 	case tool.Connect:
 		return c.connect(ctx, run)
 	case tool.Enter:
-		return c.enter(do, run)
+		return c.enter(ctx, do, run)
 	}
 	report := c.gateway.runner.Run(ctx, c.job(run))
 	if l := c.heldFor(run.Target); l != nil {

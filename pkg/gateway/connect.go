@@ -94,16 +94,21 @@ func (c *call) connect(ctx context.Context, run tool.Run) tool.Report {
 	return report
 }
 
-// enter has the connection's calls work in another directory from now on.
-func (c *call) enter(do tool.Enter, run tool.Run) tool.Report {
-	if l := c.heldFor(run.Target); l != nil {
-		c.gateway.links.enter(l, do.Path)
-		return reportOf(do.Path, nil, 0)
+// enter has the runner try a directory, and the connection's calls work in it from
+// now on.
+func (c *call) enter(ctx context.Context, do tool.Enter, run tool.Run) tool.Report {
+	l := c.heldFor(run.Target)
+	if l == nil {
+		return reportOf(nil, &tool.Failure{
+			Code: "no_connection", Message: fmt.Sprintf("no connection to %s is open that could keep a working directory", run.Target.Alias),
+			Remedy: "connect first, or send cwd with each call",
+		}, 0)
 	}
-	return reportOf(nil, &tool.Failure{
-		Code: "no_connection", Message: fmt.Sprintf("no connection to %s is open that could keep a working directory", run.Target.Alias),
-		Remedy: "connect first, or send cwd with each call",
-	}, 0)
+	report := c.gateway.runner.Run(ctx, c.job(run))
+	if report.Err == nil && report.Stop == "" {
+		c.gateway.links.enter(l, do.Path)
+	}
+	return report
 }
 
 // identity is the caller's own key.

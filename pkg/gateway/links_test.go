@@ -46,6 +46,11 @@ func reachable(ctx context.Context, job tool.Job) tool.Report {
 			facts.Type = tool.RegularFile
 		}
 		return answering(address, facts)
+	case tool.Enter:
+		if strings.HasSuffix(do.Path, "closed") {
+			return tool.Report{Outcome: tool.NotStarted, Err: &tool.Failure{Code: tool.FailNoDirectory, Message: "it cannot be entered"}}
+		}
+		return answering(address, do.Path)
 	}
 	r := finished(ctx, job)
 	r.Address = address
@@ -611,6 +616,7 @@ func TestWorkingDirectory(t *testing.T) {
 		{"run", `{"command":"cd /srv"}`, "web1 works in /srv from now on", false},
 		{"run", `{"command":"cd ../etc","target":"two"}`, "two works in /home/etc", false},
 		{"run", `{"command":"cd app/file"}`, "not_a_directory", true},
+		{"run", `{"command":"cd app/closed"}`, "no_directory", true},
 		{"run", `{"command":"cd -"}`, "cd DIRECTORY", true},
 		{"run", `{"command":"cd a b"}`, "cd DIRECTORY", true},
 		{"run", `{"command":"cd a","stdin":"x"}`, "leave it out", true},

@@ -102,7 +102,7 @@ var swaps = []struct {
 // tolerable are the failures that an attack may lead to.
 var tolerable = []tool.FailureCode{
 	tool.FailChanged, tool.FailNotFile, tool.FailNotFound, tool.FailNotDirectory, tool.FailSpecialFile,
-	tool.FailHardLinked, tool.FailAttributes, tool.FailExists, tool.FailPermission,
+	tool.FailHardLinked, tool.FailAttributes, tool.FailExists, tool.FailPermission, tool.FailFile,
 }
 
 // step runs a step; nil when it failed in a way that it may.

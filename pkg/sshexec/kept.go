@@ -2,6 +2,8 @@ package sshexec
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,14 +17,14 @@ import (
 // connect makes sure of a connection and finds out where a login begins. That it
 // runs a command is part of what opening a connection means; a host that runs
 // none, or says something else, is connected all the same.
-func (r *run) connect(ctx context.Context) {
+func (r *run) connect(ctx context.Context) bool {
 	where := command{
 		line:  shell.RemoteEnv(r.marker(), "echo "+shell.Quote(r.task)+"; pwd"),
 		limit: 16 << 10,
 	}
 	if !r.step(ctx, where) {
 		if f := r.report.Err; f == nil || f.Code != tool.FailExecRefused {
-			return
+			return false
 		}
 		r.report = tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{}}, Address: r.report.Address}
 	}
@@ -31,6 +33,31 @@ func (r *run) connect(ctx context.Context) {
 		made.HostKey = key.Type() + " " + ssh.FingerprintSHA256(key)
 	}
 	r.report.Outputs = []tool.Output{{Answer: made}}
+	return true
+}
+
+// enter tries whether the account can work in a directory, and whether that is
+// still the one that was judged.
+func (r *run) enter(ctx context.Context, do tool.Enter) bool {
+	sign := &lost{word: rand.Text()}
+	there := command{
+		line:  shell.RemoteIn(r.marker(), do.Path, sign.word, "echo "+shell.Quote(r.task)+"; pwd -P"),
+		lost:  sign,
+		limit: 16 << 10,
+	}
+	if !r.step(ctx, there) {
+		return false
+	}
+	if got := directoryIn(r.report.Outputs[0].Stdout.Kept, r.task); got != do.Path {
+		r.report.Outputs = nil
+		r.end(tool.Finished, &tool.Failure{
+			Code: tool.FailChanged, Message: fmt.Sprintf("%s: %q leads elsewhere than it did a moment ago", place(r.job.Target), do.Path),
+			Remedy: "try again",
+		})
+		return false
+	}
+	r.report.Outputs = []tool.Output{{Answer: do.Path}}
+	return true
 }
 
 // directoryIn is the line behind a marker, if it is an absolute path: start-up

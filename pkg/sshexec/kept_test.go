@@ -202,6 +202,34 @@ func TestWorkingDirectory(t *testing.T) {
 	}
 }
 
+// A directory is entered by the account that works there, and only if it is the one
+// that was judged.
+func TestEnter(t *testing.T) {
+	t.Parallel()
+	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
+	home, err := os.MkdirTemp("", "cwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	closed := filepath.Join(home, "closed")
+	link := filepath.Join(home, "link")
+	if err := errors.Join(os.Chmod(home, 0o755), os.Mkdir(closed, 0), os.Symlink("/tmp", link)); err != nil {
+		t.Fatal(err)
+	}
+	enter := func(dir string) tool.Report {
+		return l.Run(t.Context(), job(host, tool.Step{Do: tool.Enter{Path: dir}}))
+	}
+	if r := enter(home); r.Err != nil || r.Outputs[0].Answer != home {
+		t.Errorf("got %s", describe(r))
+	}
+	failed(t, enter(link), tool.Finished, tool.FailChanged)
+	failed(t, enter(filepath.Join(home, "gone")), tool.NotStarted, tool.FailNoDirectory)
+	if host.User != "root" {
+		failed(t, enter(closed), tool.NotStarted, tool.FailNoDirectory)
+	}
+}
+
 func TestStdin(t *testing.T) {
 	t.Parallel()
 	l, _, host := sshd(t, sshtest.OpenSSHOptions{})

@@ -44,8 +44,12 @@ type run struct {
 
 // do runs the steps one after the other until one cannot be run to its end.
 func (r *run) do(ctx context.Context) {
-	if _, ok := r.job.Steps[0].Do.(tool.Connect); ok {
+	switch do := r.job.Steps[0].Do.(type) {
+	case tool.Connect:
 		r.connect(ctx)
+		return
+	case tool.Enter:
+		r.enter(ctx, do)
 		return
 	}
 	steps, err := r.prepare()

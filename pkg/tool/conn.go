@@ -4,9 +4,9 @@ package tool
 // a login begins. Its answer is [Connected].
 type Connect struct{}
 
-// Enter makes a directory the one that a connection's calls work in. Nothing is
-// sent to the host: what is known of the directory was asked and judged before.
-// Its answer is the path.
+// Enter makes a directory the one that a connection's calls work in, if the account
+// may work there. What is known of it was asked and judged before. Its answer is
+// the path.
 type Enter struct {
 	Path string `json:"path"`
 }
