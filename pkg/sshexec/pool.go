@@ -464,7 +464,7 @@ func (p *pool) spent(c *conn) bool {
 	if c.used > 0 || c.tunnels > 0 {
 		return false
 	}
-	kept := c.host.key.kept != "" && c.host.conns[0] == c
+	kept := c.host.key.kept != "" && slices.Index(c.host.conns, c) == 0
 	spent := c.retiring || c.lost > 0 || !kept && p.e.clock()-c.lastUse >= p.e.o.IdleClose
 	if spent {
 		c.retiring = true
