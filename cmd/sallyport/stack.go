@@ -283,6 +283,9 @@ func (s *stack) setTokens(set config.Settings) error {
 	return server.SetTokens(tokens)
 }
 
+// recordTime is for the records of what was cut off at the end.
+const recordTime = 2 * time.Second
+
 // close takes the parts apart in the order in which they depend on each other:
 // running commands are stopped and recorded before the logs close.
 func (s *stack) close(ctx context.Context) error {
@@ -292,6 +295,12 @@ func (s *stack) close(ctx context.Context) error {
 	}
 	if s.runner != nil {
 		problems = append(problems, s.runner.Close(ctx))
+	}
+	if errors.Join(problems...) != nil && s.gateway != nil {
+		// What did not end in time has been cut off by now, and is to be recorded.
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+		defer cancel()
+		problems = append(problems, s.gateway.Close(ending))
 	}
 	if s.engine != nil {
 		problems = append(problems, s.engine.Close(ctx))

@@ -86,13 +86,15 @@ type CallSettings struct {
 
 // TaskSettings bound tasks: how many run at the same time, how many wait for
 // their turn, and how many a subject may have, those that have ended and whose
-// results are kept among them.
+// results are kept among them; and how much of output those results hold before
+// the subject must wait with another task.
 type TaskSettings struct {
 	Running        int `mapstructure:"running"`
 	PerSubject     int `mapstructure:"running_per_subject"`
 	PerHost        int `mapstructure:"running_per_host"`
 	Queued         int `mapstructure:"queued"`
 	KeptPerSubject int `mapstructure:"kept_per_subject"`
+	KeptBytes      int `mapstructure:"kept_bytes_per_subject"`
 }
 
 // ConnSettings bound the connections that callers keep open between calls: how
@@ -164,7 +166,7 @@ var settingTable = []setting{
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
 	numberSetting("http.max_sessions", 4096, 1, 1_000_000),
 	textSetting("subject", "", orEmpty(person)),
-	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
+	listSetting("toolsets", []string{"all"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
 	truthSetting("logs.decision.stderr"),
@@ -186,6 +188,7 @@ var settingTable = []setting{
 	numberSetting("tasks.running_per_host", 16, 1, 1000),
 	numberSetting("tasks.queued", 1024, 0, 100_000),
 	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
+	numberSetting("tasks.kept_bytes_per_subject", 256<<20, 1<<20, 1<<30),
 	{key: "connections.global", tag: "!!bool", words: truth, def: false},
 	spanSetting("connections.idle", 30*time.Minute, time.Second, 30*24*time.Hour),
 	spanSetting("connections.lifetime", 24*time.Hour, time.Second, 30*24*time.Hour),

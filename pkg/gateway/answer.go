@@ -172,11 +172,13 @@ func (c *call) ownTask(id string) (*task, *tool.Failure) {
 	return t, nil
 }
 
-// cancel asks a task or another call of the same subject to end.
+// cancel asks a task or another call of the same subject to end. The id may be
+// that of both, a task and the call that is about to submit it: the call comes
+// first, see [call.detach].
 func (c *call) cancel(ctx context.Context, id string) tool.Cancellation {
-	found := id != c.id && c.gateway.cancels.cancel(c.caller.Subject, id) ||
-		c.gateway.tasks.cancel(ctx, c.caller.Subject, id)
-	return tool.Cancellation{ID: id, Found: found}
+	call := id != c.id && c.gateway.cancels.cancel(c.caller.Subject, id)
+	task := c.gateway.tasks.cancel(ctx, c.caller.Subject, id, tool.StopCancelled)
+	return tool.Cancellation{ID: id, Found: call || task}
 }
 
 func (c *call) reload(ctx context.Context) (any, *tool.Failure) {

@@ -69,7 +69,10 @@ func (c *call) unknownTool() *tool.Problem {
 // onEach walks the plan on every target, side by side under a bound; one
 // host's failure stops nobody, unless the caller wants it to.
 func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
-	if len(targets) == 1 {
+	switch {
+	case c.plan.Onto != nil:
+		return c.onBoth(ctx, targets)
+	case len(targets) == 1:
 		return []Judged{c.walk(ctx, targets[0])}
 	}
 	walked := make([]Judged, len(targets))
@@ -208,8 +211,19 @@ func (c *call) detach(ctx context.Context, judged Judged) tool.Run {
 		return run
 	}
 	c.task = t
+	if ctx.Err() != nil { // whoever took the call back does not know of a task
+		c.gateway.tasks.cancel(ctx, c.caller.Subject, t.id(), stopOf(ctx))
+	}
 	run.Report = &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: c.gateway.tasks.facts(t)}}}
 	return run
+}
+
+// stopOf is why a context has ended.
+func stopOf(ctx context.Context) tool.Stop {
+	if why, ok := context.Cause(ctx).(tool.Stop); ok {
+		return why
+	}
+	return tool.StopCancelled
 }
 
 // tell gives whoever called a sign of life.
@@ -279,13 +293,7 @@ func explainUnresolved(d *tool.Decision, f *tool.Failure) {
 // start records that the run begins, runs it, and records how it ended, even
 // when the caller has gone by then. What cannot be recorded does not start.
 func (c *call) start(ctx context.Context, run tool.Run) tool.Run {
-	if err := c.recordStarted(ctx, run); err != nil {
-		c.gateway.log.Error("call refused: its start cannot be recorded", "call", c.id, "problem", err)
-		run.Decision.Allow = false
-		run.Decision.Reasons = []tool.Reason{{
-			Code: "audit_unwritable", Title: "the audit stream cannot be written",
-			Remedy: "an operator must make room or repair the file; calls work again as soon as it can be written",
-		}}
+	if refused := c.begin(ctx, &run); refused {
 		return run
 	}
 	report := brokenReport()
@@ -333,6 +341,21 @@ func (c *call) job(run tool.Run) tool.Job {
 		}
 	}
 	return job
+}
+
+// begin puts the start of a run on record, or refuses it because that cannot be.
+func (c *call) begin(ctx context.Context, run *tool.Run) (refused bool) {
+	err := c.recordStarted(ctx, *run)
+	if err == nil {
+		return false
+	}
+	c.gateway.log.Error("call refused: its start cannot be recorded", "call", c.id, "problem", err)
+	run.Decision.Allow = false
+	run.Decision.Reasons = []tool.Reason{{
+		Code: "audit_unwritable", Title: "the audit stream cannot be written",
+		Remedy: "an operator must make room or repair the file; calls work again as soon as it can be written",
+	}}
+	return true
 }
 
 // nextTarget is where to try after this, if there is somewhere and it is certain
@@ -446,7 +469,14 @@ func (c *call) invalid(ctx context.Context, p *tool.Problem) Result {
 // targets looks the hosts of the plan up in the inventory and among the
 // connections that the caller has open. A plan without a host runs in the gateway
 // itself.
-func (c *call) targets() ([]tool.Target, *tool.Problem) { return c.targetsIn(c.plan.Scope) }
+func (c *call) targets() ([]tool.Target, *tool.Problem) {
+	targets, problem := c.targetsIn(c.plan.Scope)
+	if c.plan.Onto == nil || problem != nil {
+		return targets, problem
+	}
+	onto, problem := c.targetsIn(c.plan.Onto.Scope)
+	return append(targets, onto...), problem
+}
 
 func (c *call) targetsIn(scope tool.Scope) ([]tool.Target, *tool.Problem) {
 	conf := c.gateway.config.Load()

@@ -50,6 +50,8 @@ type Decider interface {
 // Runner runs an allowed job and tells the truth about how it ended.
 type Runner interface {
 	Run(ctx context.Context, job tool.Job) tool.Report
+	// Copy runs two jobs that are the halves of one copy.
+	Copy(ctx context.Context, from, to tool.Job) (tool.Report, tool.Report)
 	// Disconnect ends what belongs to connections that were kept open, in this
 	// order, and returns when it is gone. Nothing runs on them.
 	Disconnect(conns []string)
@@ -107,7 +109,7 @@ type Gateway struct {
 	links        *links
 	identities   Identities
 	cancels      cancels
-	calls        atomic.Int64
+	calls        inFlight
 	reload       func(ctx context.Context) (*config.Config, error)
 	reloads      sync.Mutex
 	unsaved      atomic.Int64 // outcomes that could not be recorded
@@ -192,11 +194,12 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	return c.result(c.onEach(ctx, targets))
 }
 
-// Close stops the tasks that run, as a shutdown, waits until each has been
-// recorded, and closes what callers keep open. What runs for a call is stopped by
-// the end of the call's context.
+// Close stops the tasks that run, as a shutdown, waits until each of them and each
+// call has been recorded, and closes what callers keep open. What runs for a call
+// is stopped by the end of the call's context. When ctx ends first, Close can be
+// called again.
 func (g *Gateway) Close(ctx context.Context) error {
-	return errors.Join(g.tasks.close(ctx), g.links.close(ctx))
+	return errors.Join(g.tasks.close(ctx), g.calls.wait(ctx), g.links.close(ctx))
 }
 
 // Judged is one plan on one host with what was decided from.
@@ -222,15 +225,13 @@ func (g *Gateway) Plan(ctx context.Context, caller tool.Caller, name string, arg
 
 // admit bounds the calls in flight, whoever makes them.
 func (g *Gateway) admit() (release func(), problem *tool.Problem) {
-	most := int64(g.config.Load().Settings.Limits.Calls)
-	if g.calls.Add(1) > most {
-		g.calls.Add(-1)
+	if !g.calls.begin(g.config.Load().Settings.Limits.Calls) {
 		return nil, &tool.Problem{
 			Code: "busy", Message: "the gateway is at its limit of calls in flight",
 			Remedy: "try again when others have finished; limits.calls in sallyport.yml sets the bound",
 		}
 	}
-	return func() { g.calls.Add(-1) }, nil
+	return g.calls.end, nil
 }
 
 // Reload loads the configuration again for whoever asks: an agent that policy

@@ -81,6 +81,15 @@ func (w *world) Run(ctx context.Context, job tool.Job) tool.Report {
 	return w.run(ctx, job)
 }
 
+func (w *world) Copy(_ context.Context, from, to tool.Job) (tool.Report, tool.Report) {
+	w.note("copy " + from.Target.Alias + " " + to.Target.Alias)
+	w.mu.Lock()
+	w.jobs = append(w.jobs, from, to)
+	w.mu.Unlock()
+	report := tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: tool.Copied{Bytes: 3}}}}
+	return report, report
+}
+
 func (w *world) Disconnect(conns []string) {
 	w.note("disconnect " + strings.Join(conns, " "))
 	w.mu.Lock()
@@ -408,12 +417,21 @@ func TestUsageIsToldAndBounded(t *testing.T) {
 	if d := cmp.Diff(want, w.inputs[1].Usage); d != "" {
 		t.Error(d)
 	}
-	g.calls.Store(1 << 40)
+	g.config.Load().Settings.Limits.Calls = 1
 	if got := invoke(g, "ssh_ping", `{}`); !got.IsError || !strings.Contains(got.Text, "busy") {
 		t.Errorf("over the limit: %q", got.Text)
 	}
-	g.calls.Store(1)
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Close(none); err == nil {
+		t.Error("closed without a word while a call is in flight")
+	}
+	closed := make(chan error)
+	go func() { closed <- g.Close(t.Context()) }()
 	close(leave)
+	if err := <-closed; err != nil || w.lastOf(audit.Finished, "ssh_run").Outcome == "" {
+		t.Errorf("closed with %v before the call in flight was recorded", err)
+	}
 	<-done
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,8 +21,8 @@ type session struct {
 	// The rest is guarded by sessions.mu.
 	opened  time.Time
 	used    time.Time
-	busy    int // requests and streams that are open
-	streams int // of those, GET streams
+	busy    int       // requests and streams that are open
+	streams []*stream // of those, GET streams, the latest last
 	element *list.Element
 }
 
@@ -31,7 +32,7 @@ func (s *session) caller() tool.Caller {
 }
 
 // mostStreams bounds the GET streams of one session. Each costs tens of
-// kilobytes, and nothing is ever sent on them that a client must have.
+// kilobytes, and one is enough for all that is ever sent on them.
 const mostStreams = 4
 
 // sessionBounds are how long a session may be idle and how old it may become, and
@@ -159,19 +160,29 @@ func (t *sessions) release(s *session) {
 	}
 }
 
-// stream counts one more GET stream of a session in use, if it may have one.
-func (t *sessions) stream(s *session) (done func(), ok bool) {
+// stream adds a GET stream to a session in use, if it may have one more.
+func (t *sessions) stream(s *session, added *stream) (done func(), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.streams >= mostStreams {
+	if len(s.streams) >= mostStreams {
 		return nil, false
 	}
-	s.streams++
+	s.streams = append(s.streams, added)
 	return func() {
 		t.mu.Lock()
-		defer t.mu.Unlock()
-		s.streams--
+		s.streams = slices.DeleteFunc(s.streams, func(other *stream) bool { return other == added })
+		t.mu.Unlock()
+		added.close()
 	}, true
+}
+
+// streamsOf are the GET streams of a session, the latest first.
+func (t *sessions) streamsOf(s *session) []*stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Clone(s.streams)
+	slices.Reverse(all)
+	return all
 }
 
 // close ends a session, and what is going on in it.
@@ -219,7 +230,7 @@ func (t *sessions) expired(own *list.List) []*session {
 // runs in it. Its caller holds mu.
 func (t *sessions) over(s *session) bool {
 	return s.busy == 0 && t.now().Sub(s.used) >= t.bounds.idle ||
-		s.busy == s.streams && t.now().Sub(s.opened) >= t.bounds.life
+		s.busy == len(s.streams) && t.now().Sub(s.opened) >= t.bounds.life
 }
 
 // remove takes a session out. Its caller holds mu.

@@ -94,7 +94,7 @@ func TestSessionsEndWhenOld(t *testing.T) {
 		table.release(s)
 	}
 	table.use("a", s.id) // a stream
-	if _, ok := table.stream(s); !ok {
+	if _, ok := table.stream(s, &stream{}); !ok {
 		t.Fatal("no stream")
 	}
 	table.use("a", s.id) // a request

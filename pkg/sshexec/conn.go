@@ -45,6 +45,7 @@ type conn struct {
 	spare    *session // opened for the next command
 	opening  int      // 1 while a spare one is being opened
 	noSpare  bool     // the server would not open one
+	files    *files   // the SFTP session, open or being opened
 	tunnels  int
 	lastUse  time.Duration
 	retiring bool // takes nothing new
@@ -152,6 +153,9 @@ func (c *conn) tend() {
 			}
 			c.clear(true)
 			tick.Reset(c.keepalive())
+		}
+		if f := c.e.pool.idleFiles(c); f != nil {
+			f.close()
 		}
 		if c.e.pool.spent(c) {
 			c.client.Close()
@@ -273,24 +277,42 @@ func (c *conn) has(w want) bool {
 		return false
 	case w == wantTunnel:
 		return true
+	case w == wantFiles && c.files != nil:
+		return !c.files.closing
 	}
 	return c.used+c.lost+c.opening < max(1, c.sessions-1)
 }
 
-func (c *conn) take(w want) {
+func (c *conn) take(w want) grant {
 	c.lastUse = c.e.clock()
-	if w == wantTunnel {
+	g := grant{conn: c}
+	switch w {
+	case wantTunnel:
 		c.tunnels++
-	} else {
+	case wantFiles:
+		if c.files == nil {
+			c.used++
+			c.files = c.openFiles(0)
+		}
+		g.files = c.files
+		g.files.jobs++
+	default:
 		c.used++
 	}
+	return g
 }
 
-func (c *conn) give(w want) {
-	c.lastUse = c.e.clock()
-	if w == wantTunnel {
-		c.tunnels--
-	} else {
-		c.used--
+// give returns what take gave.
+func (g grant) give(w want) {
+	now := g.conn.e.clock()
+	g.conn.lastUse = now
+	switch w {
+	case wantTunnel:
+		g.conn.tunnels--
+	case wantFiles:
+		g.files.jobs--
+		g.files.lastUse = now
+	default:
+		g.conn.used--
 	}
 }

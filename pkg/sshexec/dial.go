@@ -153,10 +153,11 @@ func only(want netip.AddrPort) func(network, address string, _ syscall.RawConn) 
 func (e *Executor) reachThrough(ctx context.Context, key poolKey, target tool.Target) (*wire, error) {
 	hop := target.Via[len(target.Via)-1]
 	hop.Via = target.Via[:len(target.Via)-1]
-	via, err := e.pool.acquire(ctx, keyOf(key.subject, hop), hop, wantTunnel)
-	if err != nil {
-		return nil, err
+	g := e.pool.acquire(ctx, keyOf(key.subject, hop), hop, wantTunnel)
+	if g.err != nil {
+		return nil, g.err
 	}
+	via := g.conn
 	tunnel, err := openTunnel(ctx, via, addrPort(target))
 	if err != nil {
 		e.pool.releaseTunnel(via)

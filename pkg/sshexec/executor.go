@@ -62,6 +62,8 @@ type Executor struct {
 
 	tasks sync.WaitGroup // every goroutine but those of jobs
 
+	leftovers leftovers // of copies that failed
+
 	mu     sync.Mutex // guards closed, and jobs against a late Add
 	closed bool
 	jobs   sync.WaitGroup

@@ -60,6 +60,7 @@ const (
 	wantSession want = iota // a command
 	wantStop                // a session that ends other sessions' processes
 	wantTunnel              // a hop; it takes no session of the server's
+	wantFiles               // the SFTP session, which jobs share
 )
 
 // pool holds the connections of an executor, host by host.
@@ -94,34 +95,36 @@ type waiter struct {
 }
 
 type grant struct {
-	conn *conn
-	err  error
+	conn  *conn
+	files *files // of wantFiles
+	err   error
 }
 
 // acquire takes a session or a tunnel on a live connection to a host, and
 // makes a connection for it when there is none to spare. Concurrent callers
 // share connections being made.
-func (p *pool) acquire(ctx context.Context, key poolKey, target tool.Target, w want) (*conn, error) {
-	if c := p.tryAcquire(key, w); c != nil {
-		return c, nil
+func (p *pool) acquire(ctx context.Context, key poolKey, target tool.Target, w want) grant {
+	if g := p.tryAcquire(key, w); g.conn != nil {
+		return g
 	}
 	me := &waiter{want: w, given: make(chan grant, 1)}
 	h := p.enqueue(key, target, me)
 	select {
 	case g := <-me.given:
-		return g.conn, g.err
+		return g
 	case <-ctx.Done():
-		return nil, p.leave(ctx, h, me)
+		return grant{err: p.leave(ctx, h, me)}
 	}
 }
 
-// tryAcquire is acquire without waiting; nil when there is nothing to spare.
-func (p *pool) tryAcquire(key poolKey, w want) *conn {
+// tryAcquire is acquire without waiting; it gives no connection when there is
+// nothing to spare.
+func (p *pool) tryAcquire(key poolKey, w want) grant {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hosts[key]
 	if h == nil {
-		return nil
+		return grant{}
 	}
 	return h.take(w)
 }
@@ -147,7 +150,7 @@ func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
 	select {
 	case g := <-w.given:
 		if g.conn != nil {
-			g.conn.give(w.want)
+			g.give(w.want)
 			p.settle(h)
 		}
 		return p.e.connectFailure(ctx, ctx.Err(), h.target, "connecting")
@@ -161,31 +164,46 @@ func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
 }
 
 // take gives what w asks for from the first connection that has it, so that
-// the last ones fall idle.
-func (h *host) take(w want) *conn {
-	for _, c := range h.conns {
-		if c.has(w) {
-			c.take(w)
-			return c
+// the last ones fall idle. An SFTP session is not opened beside one that is open.
+func (h *host) take(w want) grant {
+	var first *conn
+	for _, c := range slices.Backward(h.conns) {
+		if c.has(w) && (first == nil || first.files == nil || c.files != nil || w != wantFiles) {
+			first = c
 		}
 	}
-	return nil
+	if first == nil {
+		return grant{}
+	}
+	return first.take(w)
 }
 
 // settle serves the waiters of a host as far as there is something to give,
 // and starts connections for the others. It runs with mu held.
 func (p *pool) settle(h *host) {
 	h.waiters = slices.DeleteFunc(h.waiters, func(w *waiter) bool {
-		c := h.take(w.want)
-		if c == nil {
+		g := h.take(w.want)
+		if g.conn == nil {
 			return false
 		}
-		w.given <- grant{conn: c}
+		w.given <- g
 		return true
 	})
+	if len(h.waiters) > 0 {
+		h.reclaim()
+	}
 	p.grow(h)
 	if len(h.waiters)+len(h.conns)+h.dials == 0 && p.hosts[h.key] == h {
 		delete(p.hosts, h.key)
+	}
+}
+
+// reclaim has SFTP sessions closed that nobody uses.
+func (h *host) reclaim() {
+	for _, c := range h.conns {
+		if c.files.idle() {
+			c.poke()
+		}
 	}
 }
 
@@ -204,6 +222,9 @@ func (p *pool) grow(h *host) {
 		if !c.retiring {
 			room--
 			need -= int(c.ending.Load())
+		}
+		if c.files.idle() {
+			need--
 		}
 	}
 	if len(h.conns) > 0 && p.e.o.Now().Before(h.growAfter) {
@@ -383,9 +404,59 @@ func (p *pool) dropSpare(c *conn, s *session) bool {
 func (p *pool) releaseTunnel(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.give(wantTunnel)
+	grant{conn: c}.give(wantTunnel)
 	c.poke() // it may only have waited for this to be closed
 }
+
+// extraFiles opens a further SFTP session on the connection of one, for one job;
+// nil when no session is free. Closing it gives it back.
+func (p *pool) extraFiles(beside *files) *files {
+	c := beside.conn
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.has(wantSession) {
+		return nil
+	}
+	c.take(wantSession)
+	return c.openFiles(beside.packet)
+}
+
+// leaveFiles says that a job is done with an SFTP session.
+func (p *pool) leaveFiles(f *files) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	grant{conn: f.conn, files: f}.give(wantFiles)
+	if f.jobs == 0 {
+		f.conn.poke()
+	}
+}
+
+// dropFiles forgets an SFTP session that takes no more jobs.
+func (p *pool) dropFiles(f *files) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.conn.files == f {
+		f.conn.files = nil
+		p.settle(f.conn.host)
+	}
+}
+
+// idleFiles takes the SFTP session from a connection on which nobody has used
+// it for a while, or others want a session; nil if there is none.
+func (p *pool) idleFiles(c *conn) *files {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := c.files
+	if !f.idle() || f.closing || !c.retiring && len(c.host.waiters) == 0 && p.e.clock()-f.lastUse < spareIdle {
+		return nil
+	}
+	f.closing = true
+	return f
+}
+
+// idle reports whether there is a session that nobody uses. Runs with pool.mu
+// held.
+func (f *files) idle() bool { return f != nil && f.jobs == 0 }
 
 // opened notes that the server has accepted a session on c.
 func (p *pool) opened(c *conn) {

@@ -189,7 +189,7 @@ func (f field) checkString(raw json.RawMessage, dst reflect.Value) error {
 	}
 	n := utf8.RuneCountInString(s)
 	switch {
-	case f.required && strings.TrimSpace(s) == "":
+	case f.required && !f.empty && strings.TrimSpace(s) == "":
 		return badArgument(f.name, fmt.Sprintf("argument %q is empty", f.name), "send "+f.describe())
 	case f.min != nil && n < *f.min, f.max != nil && n > *f.max:
 		return badArgument(f.name, fmt.Sprintf("argument %q has %d characters", f.name, n), "send "+f.describe())

@@ -227,15 +227,16 @@ type Progress struct {
 // stream and an approval all carry it.
 func Digest(target Target, steps []Step) string {
 	type step struct {
-		Op Action `json:"op"`
-		Do Do     `json:"do"`
+		Op   Action `json:"op"`
+		Kind string `json:"kind"`
+		Do   Do     `json:"do"`
 	}
 	body := struct {
 		Target Target `json:"target"`
 		Steps  []step `json:"steps"`
 	}{Target: target}
 	for _, s := range steps {
-		body.Steps = append(body.Steps, step{s.Op.Action, s.Do})
+		body.Steps = append(body.Steps, step{s.Op.Action, fmt.Sprintf("%T", s.Do), s.Do})
 	}
 	b, err := json.Marshal(body)
 	if err != nil {

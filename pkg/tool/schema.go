@@ -17,6 +17,7 @@ import (
 //	arg:"text"               free text, kept as it is; other strings are names
 //	arg:"connection"         name of a connection, see [Decode]
 //	arg:"path"               a path on a host, kept as it is
+//	arg:"required,empty"     must be present, and may be empty
 //	enum:"a,b"               the only values
 //
 // It handles what arguments and results are made of: strings, booleans,
@@ -74,6 +75,7 @@ type field struct {
 	enum     []string
 	free     bool // any text
 	path     bool
+	empty    bool // although required
 	secret   bool
 	// connection: a name that may have an at sign.
 	connection bool
@@ -119,6 +121,8 @@ func readTags(sf reflect.StructField, name string) field {
 			f.connection = true
 		case "path":
 			f.path = true
+		case "empty":
+			f.empty = true
 		case "min":
 			f.min = bound(sf, value)
 		case "max":

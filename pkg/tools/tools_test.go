@@ -53,6 +53,18 @@ var examples = map[string][]string{
 	},
 	"identity": {`{}`},
 	"info":     {`{}`, `{"target":"web1"}`},
+	"read":     {`{"target":"web1","path":"/var/log/app.log"}`, `{"path":"app.log","offset":65536,"length":4096,"encoding":"base64"}`},
+	"write": {
+		`{"target":"web1","path":"/srv/app/settings.json","content":"{}","mode":"0640","expect":"absent"}`,
+		`{"target":"web1","path":"/srv/app/logo","content":"AP8=","encoding":"base64"}`,
+	},
+	"edit": {
+		`{"target":"web1","path":"/srv/app/app.conf","old_text":"debug = 1","new_text":"debug = 0"}`,
+		`{"target":"web1","path":"/srv/app/app.conf","operation":"regex","pattern":"^debug *= *(.*)$","replacement":"debug = \\1","preview":true}`,
+	},
+	"validate": {`{"target":"web1","path":"/srv/app/settings.json"}`},
+	"list_dir": {`{"target":"web1","path":"/var/log"}`},
+	"sync":     {`{"source_node":"web1","source_path":"/srv/a","dest_node":"web2","dest_path":"/srv/b"}`},
 
 	"read_hosts":             {`{}`},
 	"read_host":              {`{"alias":"web1"}`},

@@ -2,6 +2,7 @@ package sshtest
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -27,6 +29,7 @@ type OpenSSHOptions struct {
 	Login       *OpenSSH // another sshd whose key is to log in here; nil: a key of its own
 	Network     *Network // where it runs and listens; nil: the machine's own
 	MaxSessions int      // 0: sshd's default, 10
+	SFTP        string   // how the sftp subsystem is run; empty: internal-sftp, "none": not at all
 	Config      []string // further lines of sshd_config
 }
 
@@ -40,6 +43,7 @@ type OpenSSH struct {
 
 	dir string
 	log log
+	pid int
 }
 
 // StartOpenSSH starts an sshd of the machine's openssh-server package, as a
@@ -152,6 +156,7 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) (err error) {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	s.pid = cmd.Process.Pid
 	listening, ended := make(chan struct{}), make(chan struct{})
 	go func() { s.log.follow(out, 1+len(o.MoreHosts), listening); _ = cmd.Wait(); close(ended) }()
 	// What serves a connection that is still open writes there, too, and lives on.
@@ -175,7 +180,10 @@ func (s *OpenSSH) config(o OpenSSHOptions) string {
 		"AuthorizedKeysFile "+s.path("authorized_keys"),
 		"StrictModes no", "UsePAM no", "PidFile none", "LogLevel VERBOSE",
 		"PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
-		"MaxStartups 100", "Subsystem sftp internal-sftp")
+		"MaxStartups 100")
+	if o.SFTP != "none" {
+		lines = append(lines, "Subsystem sftp "+cmp.Or(o.SFTP, "internal-sftp"))
+	}
 	for _, host := range o.MoreHosts {
 		lines = append(lines, "ListenAddress "+net.JoinHostPort(host, strconv.Itoa(int(s.Addr.Port()))))
 	}
@@ -192,6 +200,28 @@ func freePort(host string) (netip.AddrPort, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).AddrPort(), nil
+}
+
+// KillSessions ends, as a crash would, the processes of every connection, and
+// what they serve files with. New connections are accepted.
+func (s *OpenSSH) KillSessions() {
+	family := map[int]bool{s.pid: true}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for grown := true; grown; {
+		grown = false
+		for _, stat := range stats {
+			var pid, parent int
+			var name, state string
+			text, _ := os.ReadFile(stat)
+			if _, err := fmt.Sscanf(string(text), "%d %s %s %d", &pid, &name, &state, &parent); err == nil && family[parent] && !family[pid] {
+				family[pid], grown = true, true
+			}
+		}
+	}
+	delete(family, s.pid)
+	for pid := range family {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 // Log is what sshd has said.

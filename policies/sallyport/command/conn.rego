@@ -2,9 +2,9 @@ package sallyport.command
 
 import data.sallyport.host
 
-# Whoever could do something on a host may open a connection to it. What is then
-# done over it is asked again, each time.
+# Whoever could use a host may connect to it. Whether that is so, and whether the
+# caller may go to a host outside of the inventory, the host's rules say.
 permits(op) if {
 	op.action == "conn.open"
-	host.usable != set()
+	host.something_usable
 }
