@@ -136,19 +136,6 @@ func TestKeptConnections(t *testing.T) {
 	}
 }
 
-// A connection that has just ended may still be asked whether it is spent.
-func TestKeptConnectionThatHasEnded(t *testing.T) {
-	l, s, host := faulty(t, sshtest.Faults{})
-	connected(t, l, kept("a", host))
-	l.pool.mu.Lock()
-	c := l.pool.hosts[keyOf("tester", kept("a", host))].conns[0]
-	l.pool.mu.Unlock()
-	s.Close()
-	<-c.dead
-	eventually(t, "it is forgotten", func() bool { return l.Stats().Connections == 0 })
-	l.pool.spent(c)
-}
-
 // Of what a subject has in the pool, nothing is closed under a command, and what
 // is kept open stays.
 func TestForget(t *testing.T) {
