@@ -545,6 +545,58 @@ func TestSSHMCPShippedPolicy(t *testing.T) {
 	})
 }
 
+// A host that is not in the inventory, where a rule lets the caller go: by the users,
+// keys and ways of the rule and no others, and what is done there is judged like
+// anything else.
+func TestSSHMCPPermittedHosts(t *testing.T) {
+	h := newHarbour(t, false)
+	lab := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Host: "127.0.0.3", Login: h.first})
+	behind := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Host: "127.0.0.4", Login: h.first})
+	h.write(t, "keys/known_hosts", h.first.KnownLine+"\n"+h.second.KnownLine+"\n"+lab.KnownLine+"\n"+behind.KnownLine+"\n", 0o600)
+	h.write(t, "policy.yml", fmt.Sprintf(`rules:
+  - {action: allow, aliases: [bastion, inner], subjects: [agent-7], profile: readonly}
+  - {action: allow, tags: [lab], profile: readonly}
+connect:
+  adhoc:
+    - {action: allow, cidrs: [127.0.0.3/32], ports: [%d], users: [%[2]s], keys: [login], subjects: [agent-7], tags: [lab], via: [bastion]}
+    - {action: allow, cidrs: [127.0.0.4/32], ports: [%[3]d], users: [%[2]s], keys: [login], subjects: [agent-7], tags: [lab]}
+`, lab.Addr.Port(), h.user, behind.Addr.Port()), 0o600)
+	if _, err := h.stack.gateway.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	s := h.session(t)
+	s.connect(h.to(lab, "alias", "lab", "via", "bastion"))
+	s.connect(h.to(behind, "alias", "behind", "via", "lab"))
+	for _, alias := range []string{"lab", "behind"} {
+		if got := s.run("uptime", "target", alias); got.Status != "ok" {
+			t.Error(got.Text)
+		}
+		if got := s.call("info", callArgs{"target": alias}); got.Status != "ok" || got.Kernel == "" {
+			t.Error(got.Text)
+		}
+		if got := s.run("touch /tmp/x", "target", alias); got.Status != "denied" {
+			t.Error(got.Text)
+		}
+	}
+	for name, args := range map[string]callArgs{
+		"another way":      h.to(lab),
+		"another user":     h.to(behind, "username", "root"),
+		"another key":      h.to(behind, "private_key_path", "other"),
+		"another address":  h.to(behind, "host", "127.0.0.5"),
+		"of the inventory": h.to(h.first),
+	} {
+		if got := s.call("connect", args); got.Status != "denied" {
+			t.Errorf("%s: %s", name, got.Text)
+		}
+	}
+	if got := (session{as(t, h.url, "eight", true), t}).call("connect", h.to(behind)); got.Status != "denied" {
+		t.Errorf("another subject: %s", got.Text)
+	}
+	if got := s.call("disconnect", callArgs{"alias": "lab"}); !slices.Equal(got.Closed, []string{"behind", "lab"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A key that is not to be had is answered alike, whyever that is.
 func TestSSHMCPKeysAreNoOracle(t *testing.T) {
 	h := newHarbour(t, true)

@@ -172,7 +172,7 @@ func (c *call) goOn(ctx context.Context, judged Judged, usage policy.Usage) Judg
 			return judged
 		}
 		then := *c
-		then.plan = *next
+		then.plan = next.In(before.Target.Dir)
 		judged = then.follow(ctx, then.decide(ctx, before.Target, usage, nil), usage, nil)
 		judged.Run.Before = &before
 	}

@@ -659,6 +659,35 @@ func TestWorkingDirectory(t *testing.T) {
 	}
 }
 
+// Files are named from where the connection works, and the other end of a copy is
+// known by its host, whatever the caller calls the connection to it.
+func TestFilesOverConnections(t *testing.T) {
+	w, g := linking(t)
+	for _, s := range []step{
+		{"connect", `{"host":"web1","alias":"two-in-truth"}`, "Connected", false},
+		{"connect", `{"host":"two","alias":"other"}`, "Connected", false},
+		{"run", `{"command":"cd /srv"}`, "works in /srv", false},
+		{"sync", `{"source_node":"primary","source_path":"x/file","dest_node":"other","dest_path":"y/file"}`, "3 bytes copied from primary:/srv/x/file to other:/home/ops/y/file", false},
+	} {
+		s.check(t, g)
+	}
+	var got []string
+	for _, in := range w.inputs {
+		for _, op := range in.Ops {
+			if op.Flow != nil {
+				got = append(got, fmt.Sprintf("%s %s %s, %s %s", in.Host.Alias, op.Action, op.Path, op.Flow.Alias, op.Flow.Path))
+			}
+		}
+	}
+	want := []string{
+		"web1 file.read /srv/x/file, two /home/ops/y/file", "two file.write /home/ops/y/file, web1 /srv/x/file",
+		"web1 file.read /srv/x/file, two /home/ops/y/file", "two file.write /home/ops/y/file, web1 /srv/x/file",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // nonEmpty is what a field without a value is in a result.
 func nonEmpty(s string) any {
 	if s == "" {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"path"
 	"slices"
 
 	"github.com/sallyport/sallyport/pkg/policy"
@@ -20,9 +21,9 @@ type half struct {
 // itself, and neither goes on without the other. The first half's result is the
 // first of the two.
 func (c *call) onBoth(ctx context.Context, targets []tool.Target) []Judged {
-	from, release := c.half(c.plan, targets[0])
+	from, release := c.half(meeting(c.plan, targets[1]), targets[0])
 	defer release()
-	to, release := c.half(*c.plan.Onto, targets[1])
+	to, release := c.half(meeting(*c.plan.Onto, targets[0]), targets[1])
 	defer release()
 	halves := []*half{from, to}
 	for i, h := range halves {
@@ -41,12 +42,29 @@ func (c *call) onBoth(ctx context.Context, targets []tool.Target) []Judged {
 func (c *call) half(p tool.Plan, t tool.Target) (*half, func()) {
 	own := *c
 	p.Onto, p.As, p.DryRun, p.Wish = nil, c.plan.As, c.plan.DryRun, c.plan.Wish
-	own.plan = p
+	own.plan = p.In(t.Dir)
 	usage, release := c.gateway.usage.begin(c.caller.Subject, t.Alias, c.gateway.now())
 	return &half{call: &own, usage: usage}, func() {
 		release()
 		c.gateway.tasks.room()
 	}
+}
+
+// meeting is one half of a copy when the other end is known: policy knows that by
+// the name of the host, whatever the caller calls the connection to it.
+func meeting(p tool.Plan, other tool.Target) tool.Plan {
+	p.Steps = slices.Clone(p.Steps)
+	for i := range p.Steps {
+		if flow := p.Steps[i].Op.Flow; flow != nil {
+			known := *flow
+			known.Alias = other.Alias
+			if other.Dir != "" && !path.IsAbs(known.Path) {
+				known.Path = path.Join(other.Dir, known.Path)
+			}
+			p.Steps[i].Op.Flow = &known
+		}
+	}
+	return p
 }
 
 // shorter is the time limit of two; zero is none.
@@ -102,7 +120,7 @@ func (c *call) planOn(ctx context.Context, halves []*half) bool {
 	for i, plan := range []tool.Plan{*next, *next.Onto} {
 		h, before := halves[i], halves[i].judged.Run
 		plan.Onto = nil
-		h.plan = plan
+		h.plan = meeting(plan, halves[1-i].judged.Run.Target).In(before.Target.Dir)
 		h.judged = h.decide(ctx, before.Target, h.usage, nil)
 		h.judged.Run.Before = &before
 	}

@@ -44,14 +44,6 @@ type run struct {
 
 // do runs the steps one after the other until one cannot be run to its end.
 func (r *run) do(ctx context.Context) {
-	switch do := r.job.Steps[0].Do.(type) {
-	case tool.Connect:
-		r.connect(ctx)
-		return
-	case tool.Enter:
-		r.enter(ctx, do)
-		return
-	}
 	steps, err := r.prepare()
 	if err != nil {
 		r.end(tool.NotStarted, err)
@@ -85,6 +77,12 @@ func (r *run) prepare() ([]func(context.Context) bool, error) {
 func (r *run) prepareStep(step tool.Step) (func(context.Context) bool, error) {
 	if file, err := r.isFile(step); file || err != nil {
 		return func(ctx context.Context) bool { return r.file(ctx, step) }, err
+	}
+	switch do := step.Do.(type) {
+	case tool.Connect:
+		return r.connect, nil
+	case tool.Enter:
+		return func(ctx context.Context) bool { return r.enter(ctx, do) }, nil
 	}
 	cmd, err := r.command(step)
 	return func(ctx context.Context) bool {

@@ -33,7 +33,7 @@ const (
 	// stopSign is how long a job waits for any sign of life from the host while it
 	// is stopped. Without one it ends, so that no caller waits for what does not
 	// come, and the stop goes on by itself.
-	stopSign = 800 * time.Millisecond
+	stopSign = 700 * time.Millisecond
 	// stopAsk is how often a sign of life is asked for.
 	stopAsk = 200 * time.Millisecond
 	// stopRounds is how often the script is run while the exit of the command

@@ -237,17 +237,26 @@ func (p Plan) In(dir string) Plan {
 }
 
 func (s Step) in(dir string) Step {
+	s.Op = s.Op.in(dir)
 	switch do := s.Do.(type) {
 	case Locate:
-		if path.IsAbs(do.Path) || do.Path == "" {
-			return s
+		if !path.IsAbs(do.Path) && do.Path != "" {
+			do.Path = path.Join(dir, do.Path)
 		}
-		do.Path = path.Join(dir, do.Path)
-		s.Op.Path, s.Op.Under, s.Do = do.Path, Under(do.Path), do
+		s.Do = do
 	case Shell:
 		doc := do.Command.In(dir)
 		do.Command = &doc
 		s.Op.Command, s.Do = &doc, do
 	}
 	return s
+}
+
+// in is an op whose file, if its path is relative, is named from a directory.
+func (o Op) in(dir string) Op {
+	if o.Place == "host" && o.Path != "" && !path.IsAbs(o.Path) {
+		o.Path = path.Join(dir, o.Path)
+		o.Under = Under(o.Path)
+	}
+	return o
 }

@@ -43,10 +43,7 @@ type infoResult struct {
 }
 
 func infoOf(_ targetArgs, runs []tool.Run) infoResult {
-	r := infoResult{Status: tool.StatusOf(runs[0]), Target: runs[0].Target.Conn.Alias}
-	if r.Target == "" {
-		r.Target = runs[0].Target.Alias
-	}
+	r := infoResult{Status: tool.StatusOf(runs[0]), Target: called(runs[0].Target)}
 	said := make([]string, len(osProbes))
 	if runs[0].Report != nil {
 		for i, o := range runs[0].Report.Outputs[:min(len(runs[0].Report.Outputs), len(said))] {

@@ -102,6 +102,14 @@ func (a runArgs) move(p tool.Plan, words []string) (tool.Plan, error) {
 	return p, nil
 }
 
+// called is what a caller calls a target: its connection, or else the host.
+func called(t tool.Target) string {
+	if t.Conn.Alias != "" {
+		return t.Conn.Alias
+	}
+	return t.Alias
+}
+
 // targetRunResult is a run with what it ran on and where.
 type targetRunResult struct {
 	runResult
@@ -114,10 +122,7 @@ func targetRunOf(a runArgs, runs []tool.Run) targetRunResult {
 	r := runs[0]
 	res := targetRunResult{
 		runResult: runResult{Status: tool.StatusOf(r), runFacts: factsOf(r.Target.Alias, r)},
-		Target:    r.Target.Conn.Alias, Cwd: r.Target.Dir,
-	}
-	if res.Target == "" {
-		res.Target = r.Target.Alias
+		Target:    called(r.Target), Cwd: r.Target.Dir,
 	}
 	if dir, ok := answer[string](r); ok {
 		res.Cwd, res.ExitCode, res.moved = dir, 0, true

@@ -74,7 +74,7 @@ type fileFacts struct {
 // factsAbout is what is known of a file after the last of its runs. Its path is
 // that of the latest step that was judged by its real one.
 func factsAbout(r tool.Run, asked string) fileFacts {
-	f := fileFacts{Status: tool.StatusOf(r), Target: r.Target.Alias, Path: asked}
+	f := fileFacts{Status: tool.StatusOf(r), Target: called(r.Target), Path: asked}
 	if len(r.Plan.Steps) > 0 && r.Plan.Steps[0].Op.File != nil {
 		f.Path = r.Plan.Steps[0].Op.File.Path
 	}
