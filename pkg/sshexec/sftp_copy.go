@@ -152,20 +152,9 @@ func (c *copying) run() worked {
 }
 
 func (c *copying) copy() (any, error) {
-	send, receive := c.from.r.job.Steps[0], c.to.r.job.Steps[0]
-	var err error
-	if c.source, err = c.from.at(send.Do.(tool.Send).Path); err != nil {
-		return nil, err
-	}
-	defer c.source.close()
-	if c.info, err = c.from.regular(c.source, send.Op.File); err != nil {
-		return nil, err
-	}
-	if c.spot, err = c.to.spot(receive.Do.(tool.Receive).Path); err != nil {
-		return nil, err
-	}
-	defer c.spot.leave()
-	if err := c.spot.replaceable("", receive.Op.File); err != nil {
+	receive := c.to.r.job.Steps[0]
+	defer c.leave()
+	if err := c.meet(c.from.r.job.Steps[0], receive); err != nil {
 		return nil, err
 	}
 	if err := c.begin(); err != nil {
@@ -185,19 +174,39 @@ func (c *copying) copy() (any, error) {
 	}, nil
 }
 
+// meet opens the source, and looks at what it is to replace, at the same time.
+func (c *copying) meet(send, receive tool.Step) error {
+	var there error
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		if c.spot, there = c.to.spot(receive.Do.(tool.Receive).Path); there == nil {
+			there = c.spot.replaceable("", receive.Op.File)
+		}
+	})
+	var here error
+	if c.source, here = c.from.at(send.Do.(tool.Send).Path); here == nil {
+		c.info, here = c.from.regular(c.source, send.Op.File)
+	}
+	beside.Wait()
+	return cmp.Or(here, there)
+}
+
+func (c *copying) leave() {
+	if c.source != nil {
+		c.source.close()
+	}
+	if c.spot != nil {
+		c.spot.leave()
+	}
+}
+
 // begin makes the new file, or opens the one that an earlier try has left.
 func (c *copying) begin() error {
 	if left := c.to.conn.e.leftovers.take(c.key()); left.bytes > 0 && c.spot.reopen(left) {
 		c.begun = left.bytes
 		return nil
 	}
-	if err := c.spot.create(private); err != nil {
-		return err
-	}
-	c.spot.clean()
-	var err error
-	c.spot.made, err = c.to.inode(c.spot.file)
-	return c.to.explain(err, c.spot.path)
+	return c.spot.create(private)
 }
 
 // move copies what is not there yet, and compares both ends. A leftover that
@@ -233,6 +242,12 @@ func (c *copying) transfer() error {
 	c.order, c.sum = newOrder(), sha256.New()
 	unhook := context.AfterFunc(c.to.ctx, func() { _ = c.order.stop(c.to.ctx.Err()) })
 	defer unhook()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() {
+		c.spot.made, _ = c.to.inode(c.spot.file) // in time for when the connection is lost
+		c.spot.clean()
+	})
 	c.from.bytes.Store(c.begun)
 	c.to.bytes.Store(c.begun)
 	bytes := c.info.Size() - c.begun

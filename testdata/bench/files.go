@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -87,9 +88,7 @@ func (t transfers) line(s site, server *sshtest.OpenSSH) string {
 // compare has both move a large file each way.
 func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int) {
 	source := filepath.Join(t.dir, "source")
-	on.noise(source, bytes)
-	content, err := os.ReadFile(source)
-	t.must(err, "read")
+	content := on.noise(source, bytes)
 	dest := filepath.Join(t.dir, "dest")
 	fmt.Printf("\n%s\n", title)
 	for _, c := range []struct {
@@ -106,14 +105,19 @@ func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int
 		scp := &contender{name: "scp, " + c.what, run: c.scp}
 		t.must(on.run(on.here, tool.Read{Path: source, Length: 1}), "warm up")
 		t.must(on.run(on.there, tool.Read{Path: source, Length: 1}), "warm up")
-		before := peak()
+		idle := anonymous()
+		most := watchMemory()
+		var oursCPU, scpCPU time.Duration
 		for range rounds {
-			ours.round(t.bench)
-			scp.round(t.bench)
+			oursCPU += cpu(syscall.RUSAGE_SELF, func() { ours.round(t.bench) })
+			scpCPU += cpu(syscall.RUSAGE_CHILDREN, func() { scp.round(t.bench) })
 		}
-		fmt.Printf("  %-14s ours %6.0f MB/s   scp %6.0f MB/s   ratio %.2f   memory +%d MiB\n",
-			c.what, rate(bytes, ours), rate(bytes, scp), float64(scp.median())/float64(ours.median()), (peak()-before)/mib)
+		perGiB := float64(rounds) * float64(bytes) / (1 << 30)
+		fmt.Printf("  %-14s ours %5.0f MB/s %4.1f CPU s/GiB   scp %5.0f MB/s %4.1f CPU s/GiB   ratio %.2f   memory +%d MiB\n",
+			c.what, rate(bytes, ours), oursCPU.Seconds()/perGiB, rate(bytes, scp), scpCPU.Seconds()/perGiB,
+			float64(scp.median())/float64(ours.median()), (most()-idle)/mib)
 	}
+	t.must(syscall.Munmap(content), "unmap")
 	t.must(on.executor.Close(context.Background()), "close")
 }
 
@@ -123,35 +127,57 @@ func (s site) path(file string) string {
 	return fmt.Sprintf("scp://root@%s:%d/%s", s.at.Addr(), s.at.Port(), file)
 }
 
-func (t *transfers) noise(file string, bytes int64) {
-	f, err := os.Create(file)
+// noise makes a file without a pattern, and gives its content from outside of the
+// heap: what is collected, and when, must not depend on it.
+func (t *transfers) noise(file string, bytes int64) []byte {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	t.must(err, "source")
-	random := rand.NewChaCha8([32]byte{1})
-	buf := make([]byte, mib)
-	for at := int64(0); at < bytes; at += mib {
-		_, _ = random.Read(buf)
-		_, err = f.Write(buf)
-		t.must(err, "source")
-	}
-	t.must(f.Close(), "source")
+	defer f.Close()
+	t.must(f.Truncate(bytes), "source")
+	content, err := syscall.Mmap(int(f.Fd()), 0, int(bytes), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	t.must(err, "source")
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
+	return content
 }
 
-// peak is the most memory that this process had since it was last asked.
-func peak() int64 {
+// cpu is how long this process, or the programs that it has run, computed.
+func cpu(who int, do func()) time.Duration {
+	var before, after syscall.Rusage
+	_ = syscall.Getrusage(who, &before)
+	do()
+	_ = syscall.Getrusage(who, &after)
+	return time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+}
+
+// anonymous is how much memory this process has of its own.
+func anonymous() int64 {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
 	var kib int64
-	_, _ = fmt.Sscanf(after(readStatus(), "VmHWM:"), "%d", &kib)
-	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
+	_, _ = fmt.Sscan(rest, &kib)
 	return kib << 10
 }
 
-func readStatus() string {
-	status, _ := os.ReadFile("/proc/self/status")
-	return string(status)
-}
-
-func after(text, word string) string {
-	_, rest, _ := strings.Cut(text, word)
-	return rest
+// watchMemory looks at it until it is asked what the most was.
+func watchMemory() func() int64 {
+	over, most := make(chan struct{}), make(chan int64)
+	go func() {
+		var peak int64
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				peak = max(peak, anonymous())
+			case <-over:
+				tick.Stop()
+				most <- peak
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(over)
+		return <-most
+	}
 }
 
 func (t *transfers) run(s site, do tool.Do) error {
