@@ -78,7 +78,7 @@ func copyFile(ctx context.Context, a, b *run) {
 			return
 		}
 		did = c.run()
-		if !errors.Is(did.err, errLost) || c.to.stage.Load() != workBegun {
+		if !c.to.again(did.err) {
 			break
 		}
 	}
@@ -404,6 +404,7 @@ const (
 type leftover struct {
 	name  string // beside its place
 	inode uint64
+	owner uint32
 	bytes int64 // from its beginning, that are there
 	since time.Time
 }
@@ -459,7 +460,7 @@ func (c *copying) keep(err error) {
 	if bytes < leftoverBytes || c.spot.made == 0 || !errors.Is(err, errLost) && !outOfTime {
 		return
 	}
-	left := leftover{name: c.spot.temp, inode: c.spot.made, bytes: bytes, since: time.Now()}
+	left := leftover{name: c.spot.temp, inode: c.spot.made, owner: statOf(c.spot.fresh).UID, bytes: bytes, since: time.Now()}
 	if c.to.conn.e.leftovers.put(c.key(), left) {
 		c.spot.temp = ""
 	}
@@ -473,7 +474,7 @@ func (s *spot) reopen(left leftover) bool {
 	}
 	inode, err := s.fileWork.inode(h)
 	fresh, statErr := h.Stat()
-	if err != nil || statErr != nil || inode != left.inode {
+	if cmp.Or(err, statErr) != nil || inode != left.inode || statOf(fresh).UID != left.owner || statOf(fresh).Mode&0o7777 != private {
 		h.close()
 		return false
 	}
