@@ -54,7 +54,9 @@ func newParity(t *testing.T) *parity {
 	}
 	fmt.Fprintf(&servers, "  - {alias: six, host: six.test, port: %[1]d, credentials: six, host_key_alias: six.example}\n"+
 		"  - {alias: literal-six, host: '::1', port: %[1]d, credentials: six}\n", six.Addr.Port())
-	fmt.Fprintf(&servers, "  - {alias: nobody, host: 127.0.0.1, port: %d, credentials: test}\n", freePort(t))
+	fmt.Fprintf(&servers, "  - {alias: nobody, host: 127.0.0.1, port: %d, credentials: test, tags: [down, mixed]}\n", freePort(t))
+	fmt.Fprintf(&servers, "  - {alias: mixed, host: 127.0.0.1, port: %[1]d, credentials: test, tags: [mixed, docker]}\n"+
+		"  - {alias: barred, host: forbidden.test, port: %[1]d, credentials: test, tags: [mixed]}\n", port)
 	fmt.Fprintf(&servers, "  - {alias: stranger, host: 127.0.0.1, port: %d, credentials: stranger}\n", port)
 	fmt.Fprintf(&servers, "  - {alias: unknown-key, host: 127.0.0.1, port: %d, credentials: test, host_key_alias: unknown.example}\n", port)
 	p.write(t, "servers.yml", "hosts:\n"+servers.String(), 0o600)
@@ -171,6 +173,7 @@ func TestOrchestrator(t *testing.T) {
 		id   string
 		test func(*parity, *testing.T)
 	}{
+		{"8.2 what there is", (*parity).inventory},
 		{"I1 aliases", (*parity).aliases},
 		{"I2 commands", (*parity).commands},
 		{"I1 I3 I4 names that tools take", (*parity).namesRefused},
@@ -182,8 +185,18 @@ func TestOrchestrator(t *testing.T) {
 		{"T12 S2 limit of look-ups", (*parity).lookups},
 		{"S1 S3 execution", (*parity).execution},
 		{"S3 failures", (*parity).failures},
+		{"T2 cancel", (*parity).cancels},
+		{"T4 B14 asynchronous", (*parity).asynchronous},
+		{"T5 tasks that there are not", (*parity).noTasks},
+		{"T7 hosts of a tag that fail", (*parity).tags},
+		{"T14 probes", (*parity).probes},
+		{"T15 R1 resources", (*parity).resources},
+		{"R2 prompts", (*parity).prompts},
+		{"R4 K1 life of a task", (*parity).life},
+		{"K2 output of a task", (*parity).output},
 		{"U1 hash", (*parity).hash},
 		{"E1 R5 what errors tell", (*parity).errors},
+		{"B14 async meets the same gate", (*parity).async},
 	} {
 		t.Run(c.id, func(t *testing.T) { c.test(p, t) })
 	}
@@ -203,7 +216,8 @@ func (p *parity) aliases(t *testing.T) {
 func (p *parity) namesRefused(t *testing.T) {
 	limits := map[string]int{"alias": 100, "tag": 50, "task_id": 200}
 	seen := 0
-	for _, def := range tools.All() {
+	fleet, _ := tools.In([]string{"fleet"})
+	for _, def := range fleet {
 		var schema struct{ Properties map[string]any }
 		if err := json.Unmarshal(def.Input, &schema); err != nil {
 			t.Fatal(err)
@@ -458,6 +472,33 @@ func (p *parity) errors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What runs on its own was neither held against its peer's address nor recorded.
+func (p *parity) async(t *testing.T) {
+	for alias, code := range map[string]string{"forbidden": "network_blocked", "unknown": "network_unresolved"} {
+		r := p.call(t, "ssh_run_async", runArgs(alias, "uptime"))
+		if !r.IsError || r.TaskID != "" || r.code() != code {
+			t.Errorf("%s: %s", alias, r.Structured)
+		}
+		if last := p.lastLine(t, "audit.jsonl", `"alias":"`+alias+`"`); !strings.Contains(last, `"type":"refused"`) || !strings.Contains(last, code) {
+			t.Errorf("%s is not on record as refused: %s", alias, last)
+		}
+	}
+	if n := p.trap.connections.Load(); n != 0 {
+		t.Errorf("%d connections to the forbidden address", n)
+	}
+	if r := p.call(t, "ssh_run_async", runArgs("web1", "nc -l 80")); !r.IsError || r.code() != "command_program" {
+		t.Errorf("a program that is not granted: %s", r.Structured)
+	}
+	r := p.call(t, "ssh_run_async", runArgs("web1", "uptime"))
+	if r.IsError || r.TaskID == "" {
+		t.Fatalf("web1: %s", r.Structured)
+	}
+	eventually(t, "its end is on record", func() bool {
+		last := p.lastLine(t, "audit.jsonl", r.Hash)
+		return strings.Contains(last, `"type":"finished"`) && strings.Contains(last, `"target_ip":"127.0.0.1"`)
+	})
 }
 
 // lastLine is the last line of a log that holds a text.

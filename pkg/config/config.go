@@ -45,8 +45,8 @@ type Options struct {
 	// KeysDir and SecretsDir default to SALLYPORT_KEYS_DIR or
 	// MCP_SSH_KEYS_DIR or Dir/keys, and likewise for secrets.
 	KeysDir, SecretsDir string
-	// Flags may hold --transport, --listen, --subject, --toolsets and
-	// --log-level. One that was given on the command line goes over the
+	// Flags may hold --transport, --listen, --subject, --toolsets, --global
+	// and --log-level. One that was given on the command line goes over the
 	// environment, which goes over the file.
 	Flags *pflag.FlagSet
 	// Env looks up an environment variable; nil is the process environment.
@@ -86,7 +86,7 @@ func Load(o Options) (*Config, error) {
 	c := l.load()
 	problems := l.report.sorted(l.files())
 	if l.report.failed() {
-		return nil, &Problems{List: problems}
+		return nil, &Problems{List: problems, Settings: l.sound}
 	}
 	c.Warnings = problems
 	return c, nil
@@ -139,6 +139,7 @@ type loader struct {
 	dir    string
 	report *report
 	digest hash.Hash
+	sound  *Settings // when nothing is wrong with them
 }
 
 func (l *loader) load() *Config {
@@ -146,6 +147,9 @@ func (l *loader) load() *Config {
 		return nil
 	}
 	settings := l.settings()
+	if !l.report.failed() {
+		l.sound = &settings
+	}
 	v := l.vault(settings)
 	logins := l.credentials(v)
 	hosts := l.servers(logins)

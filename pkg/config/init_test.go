@@ -23,7 +23,8 @@ func TestInit(t *testing.T) {
 	if diff := cmp.Diff(want, written); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
-	c := mustLoad(t, Options{Dir: dir})
+	agent := map[string]string{"SSH_AUTH_SOCK": "/run/agent"}
+	c := mustLoad(t, Options{Dir: dir, Env: func(name string) (string, bool) { s, ok := agent[name]; return s, ok }})
 	if len(c.Warnings) > 0 {
 		t.Errorf("it loads with warnings:\n%s", strings.Join(warningsOf(c), "\n"))
 	}
@@ -129,7 +130,8 @@ func TestInitComments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Settings.Tokens) != 1 || c.Settings.Logs.Audit.File == "" || len(c.Site().Classes) < 2 {
+	if len(c.Settings.Tokens) != 1 || c.Settings.Logs.Audit.File == "" || len(c.Site().Classes) < 2 ||
+		len(c.Site().Files) != 2 || len(c.Site().Adhoc) != 1 {
 		t.Fatal("the comments are not in effect")
 	}
 	c.Settings.Tokens, c.Settings.Logs = defaults.Tokens, defaults.Logs

@@ -25,6 +25,7 @@ type conn struct {
 	target   tool.Target
 	wire     *wire
 	client   ssh.Conn
+	hostKey  ssh.PublicKey // that the host has proved
 	dead     chan struct{} // closed when the connection has ended
 	wake     chan struct{} // tend has something to do
 	chans    <-chan ssh.NewChannel
@@ -91,6 +92,10 @@ type opened struct {
 func (c *conn) openChannel(kind string, payload []byte) opened {
 	done := make(chan opened, 1)
 	c.wire.opening.Add(1)
+	if c.wire.ended.Load() {
+		c.wire.opening.Add(-1)
+		return opened{err: errBroken}
+	}
 	go func() {
 		ch, reqs, err := c.client.OpenChannel(kind, payload)
 		c.wire.opening.Add(-1)

@@ -18,25 +18,35 @@ const growPause = 5 * time.Second
 // spareIdle is for how long after a command the next one is expected.
 const spareIdle = 30 * time.Second
 
-// poolKey is what two jobs must share to share a connection: who asks, which
-// host by which name and address, as whom with which credentials, and by which
-// way.
+// poolKey is what two jobs must share to share a connection: who asks, over which
+// connection that is kept open, if any, which host by which name and address, as
+// whom with which credentials, and by which way.
 type poolKey struct {
-	subject, alias, hostname string
-	at                       string // judged address and port
-	user, credentials        string
-	via                      string // the hops before it, each as it was judged
+	subject, kept     string
+	alias, hostname   string
+	at                string // judged address and port
+	user, credentials string
+	via               string // the hops before it, each as it was judged
 }
 
 func keyOf(subject string, t tool.Target) poolKey {
 	var via strings.Builder
 	for _, hop := range t.Via {
-		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), hop.Credentials)
+		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), credentialsOf(subject, hop))
 	}
 	return poolKey{
-		subject: subject, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
-		user: t.User, credentials: t.Credentials, via: via.String(),
+		subject: subject, kept: t.Conn.ID, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
+		user: t.User, credentials: credentialsOf(subject, t), via: via.String(),
 	}
+}
+
+// credentialsOf names what is logged in with. What a caller describes is that
+// caller's own, so that one that is refused keeps nobody else from the host.
+func credentialsOf(subject string, t tool.Target) string {
+	if t.AdHoc == nil {
+		return t.Credentials
+	}
+	return fmt.Sprintf("%s %q of %q", t.Auth, t.AdHoc.Key, subject)
 }
 
 // address and login are what the breaker knows a connection by.
@@ -75,6 +85,7 @@ type host struct {
 	waiters   []*waiter // first come, first served
 	sessions  int       // sessions that the server allows at once on a connection, as far as is known
 	growAfter time.Time
+	ended     int // counts the calls of end, as generation does those of retire
 }
 
 // waiter is a job that waits for a connection. Either arrives once.
@@ -229,25 +240,25 @@ func (p *pool) grow(h *host) {
 // gateway for a handshake that is broken off.
 func (p *pool) dial(h *host) {
 	h.dials++
-	generation := p.generation
+	generation, ended := p.generation, h.ended
 	p.e.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(p.e.cut, p.e.o.ConnectTimeout)
 		defer cancel()
 		c, err := p.e.connect(ctx, h.key, h.target)
-		p.dialled(h, c, err, generation)
+		p.dialled(h, c, err, func() bool { return generation == p.generation && ended == h.ended })
 	})
 }
 
-// dialled takes in a connection whose making began in a generation, or tells
+// dialled takes in a connection that was made, current or not any more, or tells
 // those who waited for it why there is none.
-func (p *pool) dialled(h *host, c *conn, err error, generation int) {
+func (p *pool) dialled(h *host, c *conn, err error, isCurrent func() bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.dials--
 	switch {
 	case err == nil:
 		p.add(h, c)
-		if generation != p.generation {
+		if !isCurrent() {
 			c.retiring = true
 			c.poke()
 		}
@@ -394,6 +405,7 @@ func (p *pool) releaseTunnel(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	grant{conn: c}.give(wantTunnel)
+	c.poke() // it may only have waited for this to be closed
 }
 
 // extraFiles opens a further SFTP session on the connection of one, for one job;
@@ -516,14 +528,15 @@ func (p *pool) retire() {
 }
 
 // spent reports whether a connection has nothing to do and is to be closed for
-// that.
+// that. What is kept open for a caller keeps one connection, however idle.
 func (p *pool) spent(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.used > 0 || c.tunnels > 0 {
 		return false
 	}
-	spent := c.retiring || c.lost > 0 || p.e.clock()-c.lastUse >= p.e.o.IdleClose
+	kept := c.host.key.kept != "" && c.host.conns[0] == c
+	spent := c.retiring || c.lost > 0 || !kept && p.e.clock()-c.lastUse >= p.e.o.IdleClose
 	if spent {
 		c.retiring = true
 	}

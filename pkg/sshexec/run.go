@@ -2,6 +2,7 @@ package sshexec
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -38,10 +39,15 @@ type run struct {
 	elevate  string // program by which the running step became another user
 	progress *progress
 	report   tool.Report
+	on       *conn // the last one that a session was taken on
 }
 
 // do runs the steps one after the other until one cannot be run to its end.
 func (r *run) do(ctx context.Context) {
+	if _, ok := r.job.Steps[0].Do.(tool.Connect); ok {
+		r.connect(ctx)
+		return
+	}
 	steps, err := r.prepare()
 	if err != nil {
 		r.end(tool.NotStarted, err)
@@ -94,7 +100,11 @@ func (r *run) command(step tool.Step) (command, error) {
 	if err != nil {
 		return cmd, err
 	}
-	cmd.line = shell.RemoteEnv([]string{taskVariable + "=" + r.task}, canonical)
+	cmd.line = shell.RemoteEnv(r.marker(), canonical)
+	if dir := directoryOf(step.Do); dir != "" {
+		cmd.lost = &lost{word: rand.Text()}
+		cmd.line = shell.RemoteIn(r.marker(), dir, cmd.lost.word, canonical)
+	}
 	if len(cmd.line) > maxLine {
 		return cmd, &tool.Failure{
 			Code:    tool.FailTooLong,
@@ -102,10 +112,24 @@ func (r *run) command(step tool.Step) (command, error) {
 			Remedy:  "send a shorter command",
 		}
 	}
-	if do, ok := step.Do.(tool.Exec); ok {
+	switch do := step.Do.(type) {
+	case tool.Exec:
+		cmd.stdin = do.Stdin
+	case tool.Shell:
 		cmd.stdin = do.Stdin
 	}
 	return cmd, nil
+}
+
+// marker is the environment by which the processes of the job are known.
+func (r *run) marker() []string { return []string{taskVariable + "=" + r.task} }
+
+// directoryOf is the directory that a step runs in; empty for where a login begins.
+func directoryOf(do tool.Do) string {
+	if do, ok := do.(tool.Shell); ok {
+		return do.Command.Cwd
+	}
+	return ""
 }
 
 // canonicalOf is the line that a step runs: the one that was judged, or quoted
@@ -163,9 +187,22 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 		r.end(tool.Unknown, r.lost(s))
 		return false
 	}
+	out := s.output(s.rest(ctx))
+	if cmd.lost.is(out) {
+		r.notStarted(ctx, r.noDirectory())
+		return false
+	}
 	r.report.Outcome = tool.Finished
-	r.report.Outputs = append(r.report.Outputs, s.output(s.rest(ctx)))
+	r.report.Outputs = append(r.report.Outputs, out)
 	return true
+}
+
+func (r *run) noDirectory() *tool.Failure {
+	return &tool.Failure{
+		Code:    tool.FailNoDirectory,
+		Message: place(r.job.Target) + ": the working directory cannot be entered, so nothing was run",
+		Remedy:  "look whether it is still there and the account may enter it; cd leads to another one",
+	}
 }
 
 // stopped ends the running command and reports what came of that.
@@ -280,7 +317,7 @@ func (r *run) connection(ctx context.Context, w want) (grant, error) {
 		}
 		r.progress.phase("connected")
 	}
-	r.report.Address = r.job.Target.Address.Unmap().String()
+	r.report.Address, r.on = r.job.Target.Address.Unmap().String(), g.conn
 	return g, nil
 }
 

@@ -61,6 +61,7 @@ var (
 type command struct {
 	line      string
 	subsystem string
+	lost      *lost // for a line that runs in a directory
 	stdin     []byte
 	limit     int64 // kept of each stream
 	// onOutput and onErrors, when set, see a stream as it comes. They must be
@@ -152,7 +153,7 @@ func (s *session) run() {
 		s.started <- errAbandoned
 		return
 	}
-	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.onErrors) })
+	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.seeErrors) })
 	ok, err := s.channel.SendRequest(s.cmd.request())
 	switch {
 	case err == nil && !ok:

@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -194,9 +195,10 @@ func (c *contender) median() time.Duration {
 }
 
 func (b *bench) warm(rounds int) {
-	ours := &contender{name: "ssh_run through MCP", run: func() error { return b.call(b.client) }}
+	ours := &contender{name: "ssh_run through MCP, stdio", run: b.pipe().call}
 	all := []*contender{
 		ours,
+		{name: "the same over HTTP", run: func() error { return b.call(b.client) }},
 		{name: "bare session, live connection", run: func() error { return b.session(b.bare) }},
 		{name: "ssh with a control master", run: func() error { return exec.Command("ssh", append(b.sshArgs(), "true")...).Run() }},
 	}
@@ -327,6 +329,46 @@ func rss(pid int) string {
 		}
 	}
 	return "unknown"
+}
+
+// pipe is a gateway over stdio, spoken to without a client library, since the
+// library's own time is not what is compared.
+type pipe struct {
+	in  io.Writer
+	out *bufio.Reader
+	id  int
+}
+
+func (b *bench) pipe() *pipe {
+	cmd := exec.Command(b.binary, "serve", "--config", b.dir)
+	in, err := cmd.StdinPipe()
+	b.must(err, "pipe")
+	out, err := cmd.StdoutPipe()
+	b.must(err, "pipe")
+	b.must(cmd.Start(), "start the gateway")
+	b.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	p := &pipe{in: in, out: bufio.NewReaderSize(out, 64<<10), id: 1}
+	_, err = p.ask(handshake)
+	b.must(err, "handshake")
+	_, err = io.WriteString(in, `{"jsonrpc":"2.0","method":"notifications/initialized"}`+"\n")
+	b.must(err, "handshake")
+	return p
+}
+
+func (p *pipe) ask(line string) ([]byte, error) {
+	if _, err := io.WriteString(p.in, line); err != nil {
+		return nil, err
+	}
+	return p.out.ReadSlice('\n')
+}
+
+func (p *pipe) call() error {
+	p.id++
+	answer, err := p.ask(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"ssh_run","arguments":{"alias":"web1","command":"true"}}}`+"\n", p.id))
+	if err == nil && !bytes.Contains(answer, []byte(`"exit_code":0`)) {
+		err = fmt.Errorf("%s", answer)
+	}
+	return err
 }
 
 const handshake = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}` + "\n"

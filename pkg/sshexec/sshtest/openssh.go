@@ -27,6 +27,7 @@ type OpenSSHOptions struct {
 	Host        string   // listen address; empty: 127.0.0.1
 	MoreHosts   []string // further listen addresses, at the same port; sshd takes 16 in all
 	Login       *OpenSSH // another sshd whose key is to log in here; nil: a key of its own
+	Network     *Network // where it runs and listens; nil: the machine's own
 	MaxSessions int      // 0: sshd's default, 10
 	SFTP        string   // how the sftp subsystem is run; empty: internal-sftp, "none": not at all
 	Config      []string // further lines of sshd_config
@@ -61,7 +62,10 @@ func StartOpenSSH(tb TB, o OpenSSHOptions) *OpenSSH {
 			tb.Fatalf("prepare sshd: %v", err)
 		}
 	}
-	if o.Host == "" {
+	switch {
+	case o.Network != nil:
+		o.Host = o.Network.Addr.String()
+	case o.Host == "":
 		o.Host = "127.0.0.1"
 	}
 	for range 5 { // the port may have been taken meanwhile
@@ -128,9 +132,11 @@ func (s *OpenSSH) newKey(name string) ([]byte, ssh.PublicKey, error) {
 }
 
 // start writes the configuration for a free port and waits until sshd listens.
-func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
-	addr, err := freePort(o.Host)
-	if err != nil {
+func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) (err error) {
+	addr := netip.AddrPort{}
+	if o.Network != nil {
+		addr = netip.AddrPortFrom(o.Network.Addr, 2222) // nobody else is there
+	} else if addr, err = freePort(o.Host); err != nil {
 		return err
 	}
 	s.Addr = addr
@@ -138,7 +144,11 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
 	if err := os.WriteFile(s.path("sshd_config"), []byte(s.config(o)), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.Command(path, "-D", "-e", "-f", s.path("sshd_config"))
+	argv := []string{path, "-D", "-e", "-f", s.path("sshd_config")}
+	if o.Network != nil {
+		argv = o.Network.inside(argv[0], argv[1:]...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -149,7 +159,8 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
 	s.pid = cmd.Process.Pid
 	listening, ended := make(chan struct{}), make(chan struct{})
 	go func() { s.log.follow(out, 1+len(o.MoreHosts), listening); _ = cmd.Wait(); close(ended) }()
-	end := func() { _ = cmd.Process.Kill(); <-ended }
+	// What serves a connection that is still open writes there, too, and lives on.
+	end := func() { _ = cmd.Process.Kill(); out.Close(); <-ended }
 	select {
 	case <-listening:
 		tb.Cleanup(end)
@@ -309,4 +320,13 @@ func retry(name string, args ...string) (out []byte, err error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return out, err
+}
+
+// Authorize lets a key log in, a line as in authorized_keys, in the place of the one
+// that could.
+func (s *OpenSSH) Authorize(tb TB, line string) {
+	tb.Helper()
+	if err := os.WriteFile(s.path("authorized_keys"), []byte(line+"\n"), 0o644); err != nil {
+		tb.Fatalf("%v", err)
+	}
 }
