@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,7 +24,7 @@ import (
 const (
 	mib = 1 << 20
 	// rangeBytes is how much of a large file is asked for at a time.
-	rangeBytes = 32 * mib
+	rangeBytes = 8 * mib
 	smallFiles = 1000
 	cipher     = "aes128-gcm@openssh.com" // which sshexec prefers
 )
@@ -51,7 +52,7 @@ func (b *bench) files(bytes, far int64, rounds int) {
 	b.must(err, "temporary folder")
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	t := &transfers{bench: b, dir: dir, known: filepath.Join(b.dir, "known")}
-	other := sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{Login: b.sshd})
+	other := sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{Login: b.sshd, Config: []string{"SetEnv HOME=" + b.dir}})
 	t.compare(fmt.Sprintf("%d MiB on the spot", bytes/mib), t.on(b.sshd, other, 0), bytes, rounds)
 	t.compare(fmt.Sprintf("%d MiB at a round trip of 100 ms", far/mib), t.on(b.sshd, other, 50*time.Millisecond), far, max(1, rounds/3))
 	t.small(t.on(b.sshd, other, 0), rounds)
@@ -105,6 +106,7 @@ func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int
 		scp := &contender{name: "scp, " + c.what, run: c.scp}
 		t.must(on.run(on.here, tool.Read{Path: source, Length: 1}), "warm up")
 		t.must(on.run(on.there, tool.Read{Path: source, Length: 1}), "warm up")
+		debug.FreeOSMemory()
 		idle := anonymous()
 		most := watchMemory()
 		var oursCPU, scpCPU time.Duration
@@ -232,7 +234,7 @@ func (t *transfers) small(on *transfers, rounds int) {
 	for _, d := range []string{up, down, scpUp} {
 		t.must(os.Mkdir(d, 0o755), "folder")
 	}
-	content := make([]byte, 4096)
+	content, round := make([]byte, 4096), 0
 	for i := range smallFiles {
 		t.must(os.WriteFile(fmt.Sprintf("%s/%d", down, i), content, 0o644), "file")
 	}
@@ -245,7 +247,8 @@ func (t *transfers) small(on *transfers, rounds int) {
 			return on.each(func(i int) tool.Do { return tool.Read{Path: fmt.Sprintf("%s/%d", down, i)} })
 		}, func() error { return on.scp("-r", on.here.path(down), filepath.Join(t.dir, "got")) }},
 		{"upload", func() error {
-			return on.each(func(i int) tool.Do { return tool.Write{Path: fmt.Sprintf("%s/%d", up, i), Content: content} })
+			round++
+			return on.each(func(i int) tool.Do { return tool.Write{Path: fmt.Sprintf("%s/%d-%d", up, round, i), Content: content} })
 		}, func() error { return on.scp("-r", down, on.here.path(scpUp)) }},
 	} {
 		ours, scp := &contender{name: "ours", run: c.ours}, &contender{name: "scp", run: c.scp}
