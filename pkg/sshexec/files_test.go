@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -287,6 +289,30 @@ func TestReadRefuses(t *testing.T) {
 			t.Errorf("%s: %+v", describe(r), c)
 		}
 	})
+}
+
+// With many files open at once, each is still known by its descriptor.
+func TestManyOpenFiles(t *testing.T) {
+	t.Parallel()
+	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
+	dir := openDir(t)
+	var all sync.WaitGroup
+	for i := range 60 {
+		content := noise(1<<20 + i)
+		file := put(t, dir, fmt.Sprint(i), content)
+		all.Go(func() {
+			j := fileJob(host, tool.Read{Path: file})
+			j.Limits.OutputBytes = 2 << 20
+			r := l.Run(t.Context(), j)
+			if len(r.Outputs) != 1 || r.Outputs[0].Answer.(tool.FileContent).Digest != digestOf(content) {
+				t.Errorf("%d: %s", i, describe(r))
+			}
+			if r := l.Run(t.Context(), fileJob(host, tool.Write{Path: file + "new", Content: []byte(content)})); r.Err != nil {
+				t.Errorf("%d: %s", i, describe(r))
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Another file under the name that was judged is not read, though it is a hard

@@ -98,7 +98,7 @@ func (f *files) begin() error {
 		return fmt.Errorf("%w: %v", errNoSFTP, err)
 	}
 	asked := time.Now()
-	f.look(f.client)
+	f.see(f.client)
 	f.trip = time.Since(asked)
 	return nil
 }

@@ -78,7 +78,7 @@ func copyFile(ctx context.Context, a, b *run) {
 			return
 		}
 		did = c.run()
-		if !errors.Is(did.err, errLost) || c.to.stage.Load() != workBegun {
+		if !c.to.again(did.err) {
 			break
 		}
 	}
@@ -152,20 +152,9 @@ func (c *copying) run() worked {
 }
 
 func (c *copying) copy() (any, error) {
-	send, receive := c.from.r.job.Steps[0], c.to.r.job.Steps[0]
-	var err error
-	if c.source, err = c.from.at(send.Do.(tool.Send).Path); err != nil {
-		return nil, err
-	}
-	defer c.source.close()
-	if c.info, err = c.from.regular(c.source, send.Op.File); err != nil {
-		return nil, err
-	}
-	if c.spot, err = c.to.spot(receive.Do.(tool.Receive).Path); err != nil {
-		return nil, err
-	}
-	defer c.spot.leave()
-	if err := c.spot.replaceable("", receive.Op.File); err != nil {
+	receive := c.to.r.job.Steps[0]
+	defer c.leave()
+	if err := c.meet(c.from.r.job.Steps[0], receive); err != nil {
 		return nil, err
 	}
 	if err := c.begin(); err != nil {
@@ -185,19 +174,39 @@ func (c *copying) copy() (any, error) {
 	}, nil
 }
 
+// meet opens the source, and looks at what it is to replace, at the same time.
+func (c *copying) meet(send, receive tool.Step) error {
+	var there error
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		if c.spot, there = c.to.spot(receive.Do.(tool.Receive).Path); there == nil {
+			there = c.spot.replaceable("", receive.Op.File)
+		}
+	})
+	var here error
+	if c.source, here = c.from.at(send.Do.(tool.Send).Path); here == nil {
+		c.info, here = c.from.regular(c.source, send.Op.File)
+	}
+	beside.Wait()
+	return cmp.Or(here, there)
+}
+
+func (c *copying) leave() {
+	if c.source != nil {
+		c.source.close()
+	}
+	if c.spot != nil {
+		c.spot.leave()
+	}
+}
+
 // begin makes the new file, or opens the one that an earlier try has left.
 func (c *copying) begin() error {
 	if left := c.to.conn.e.leftovers.take(c.key()); left.bytes > 0 && c.spot.reopen(left) {
 		c.begun = left.bytes
 		return nil
 	}
-	if err := c.spot.create(private); err != nil {
-		return err
-	}
-	c.spot.clean()
-	var err error
-	c.spot.made, err = c.to.inode(c.spot.file)
-	return c.to.explain(err, c.spot.path)
+	return c.spot.create(private)
 }
 
 // move copies what is not there yet, and compares both ends. A leftover that
@@ -233,6 +242,12 @@ func (c *copying) transfer() error {
 	c.order, c.sum = newOrder(), sha256.New()
 	unhook := context.AfterFunc(c.to.ctx, func() { _ = c.order.stop(c.to.ctx.Err()) })
 	defer unhook()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() {
+		c.spot.made, _ = c.to.inode(c.spot.file) // in time for when the connection is lost
+		c.spot.clean()
+	})
 	c.from.bytes.Store(c.begun)
 	c.to.bytes.Store(c.begun)
 	bytes := c.info.Size() - c.begun
@@ -389,6 +404,7 @@ const (
 type leftover struct {
 	name  string // beside its place
 	inode uint64
+	owner uint32
 	bytes int64 // from its beginning, that are there
 	since time.Time
 }
@@ -444,7 +460,7 @@ func (c *copying) keep(err error) {
 	if bytes < leftoverBytes || c.spot.made == 0 || !errors.Is(err, errLost) && !outOfTime {
 		return
 	}
-	left := leftover{name: c.spot.temp, inode: c.spot.made, bytes: bytes, since: time.Now()}
+	left := leftover{name: c.spot.temp, inode: c.spot.made, owner: statOf(c.spot.fresh).UID, bytes: bytes, since: time.Now()}
 	if c.to.conn.e.leftovers.put(c.key(), left) {
 		c.spot.temp = ""
 	}
@@ -458,7 +474,7 @@ func (s *spot) reopen(left leftover) bool {
 	}
 	inode, err := s.fileWork.inode(h)
 	fresh, statErr := h.Stat()
-	if err != nil || statErr != nil || inode != left.inode {
+	if cmp.Or(err, statErr) != nil || inode != left.inode || statOf(fresh).UID != left.owner || statOf(fresh).Mode&0o7777 != private {
 		h.close()
 		return false
 	}

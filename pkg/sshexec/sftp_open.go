@@ -32,8 +32,9 @@ import (
 // its place keeps it waiting for ever, and with it everything on the session.
 const openLimit = 5 * time.Second
 
-// manyDescriptors is how many of the server's descriptors are looked at.
-const manyDescriptors = 24
+// manyDescriptors is how many of the server's descriptors are looked at beyond
+// those that are known.
+const manyDescriptors = 16
 
 // deleted is what Linux puts behind the path of something that has no name any
 // more.
@@ -44,24 +45,19 @@ var servers = []string{"sftp-server", "sshd", "sshd-session", "internal-sftp"}
 
 // descriptors are those of the server's process.
 type descriptors struct {
-	opening sync.Mutex            // held while one is opened or closed
-	visible bool                  // they can be seen
-	used    [manyDescriptors]bool // as far as was seen, and changed by us
-	pid     int                   // of the process; 0 if it is not to be seen
+	opening sync.Mutex // held while one is opened or closed
+	visible bool       // they can be seen
+	pid     int        // of the process; 0 if it is not to be seen
+	used    []bool     // as far as was seen, and changed by us; those behind are free
 }
 
-// look finds out which descriptors are in use.
-func (d *descriptors) look(client *sftp.Client) {
+// see finds out whether descriptors can be seen, and which are in use.
+func (d *descriptors) see(client *sftp.Client) {
 	var asked sync.WaitGroup
 	var program, process string
 	asked.Go(func() { program, _ = client.ReadLink("/proc/self/exe") })
 	asked.Go(func() { process, _ = client.ReadLink("/proc/self") })
-	for fd := range d.used {
-		asked.Go(func() {
-			_, err := client.ReadLink(self(fd))
-			d.used[fd] = !errors.Is(err, os.ErrNotExist)
-		})
-	}
+	d.look(client)
 	asked.Wait()
 	program = strings.TrimSuffix(program, deleted) // by an upgrade
 	if d.visible = slices.Contains(servers, path.Base(program)); d.visible {
@@ -69,15 +65,45 @@ func (d *descriptors) look(client *sftp.Client) {
 	}
 }
 
+// look finds out which descriptors are in use.
+func (d *descriptors) look(client *sftp.Client) {
+	d.used = make([]bool, len(d.used)+manyDescriptors)
+	var asked sync.WaitGroup
+	for fd := range d.used {
+		asked.Go(func() {
+			_, err := client.ReadLink(self(fd))
+			d.used[fd] = !errors.Is(err, os.ErrNotExist)
+		})
+	}
+	asked.Wait()
+	last := len(d.used)
+	for last > 0 && !d.used[last-1] {
+		last--
+	}
+	d.used = d.used[:last]
+}
+
 // free is the descriptor that the server will open next; -1 if that is not to be
 // seen.
 func (d *descriptors) free() int {
-	for fd, used := range d.used {
-		if !used && d.visible {
-			return fd
-		}
+	if !d.visible {
+		return -1
 	}
-	return -1
+	if fd := slices.Index(d.used, false); fd >= 0 {
+		return fd
+	}
+	return len(d.used)
+}
+
+// take notes that a descriptor is in use, or not any more.
+func (d *descriptors) take(fd int, used bool) {
+	if fd < 0 {
+		return
+	}
+	for len(d.used) <= fd {
+		d.used = append(d.used, false)
+	}
+	d.used[fd] = used
 }
 
 // self is the server's name for what it has open.
@@ -155,9 +181,7 @@ func (w *fileWork) try(o openRequest) (*handle, error) {
 		}
 		return nil, err
 	}
-	if h.fd >= 0 {
-		w.used[h.fd] = true
-	}
+	w.take(h.fd, true)
 	return h, nil
 }
 
@@ -240,19 +264,14 @@ func alike(a, b os.FileInfo) bool {
 func (f *files) opensDirectory() (opened, closed func()) {
 	f.opening.Lock()
 	fd := f.free()
-	take := func(used bool) {
-		if fd >= 0 {
-			f.used[fd] = used
-		}
-	}
 	opened = sync.OnceFunc(func() {
-		take(true)
+		f.take(fd, true)
 		f.opening.Unlock()
 	})
 	return opened, func() {
 		opened()
 		f.opening.Lock()
-		take(false)
+		f.take(fd, false)
 		f.opening.Unlock()
 	}
 }
@@ -266,16 +285,17 @@ func (h *handle) below(name string) string {
 	return self(h.fd) + "/" + name
 }
 
-// still reports whether the path of an open file is what it was, as far as that
-// is to be seen.
+// still sees that the path of an open file is what it was, as far as that is to be
+// seen.
 func (w *fileWork) still(h *handle) error {
 	if h.fd < 0 {
 		return nil
 	}
-	if real, err := w.client.ReadLink(self(h.fd)); err != nil || real != h.path {
-		return w.moved(h.path)
+	real, err := w.client.ReadLink(self(h.fd))
+	if err == nil && real != h.path {
+		err = w.moved(h.path)
 	}
-	return nil
+	return w.explain(err, h.path)
 }
 
 // close gives the descriptor back. Nobody waits for that.
@@ -286,8 +306,8 @@ func (h *handle) close() {
 	h.files.conn.spawn(func() {
 		h.files.opening.Lock()
 		defer h.files.opening.Unlock()
-		if err := h.File.Close(); err == nil && h.fd >= 0 {
-			h.files.used[h.fd] = false
+		if h.File.Close() == nil {
+			h.files.take(h.fd, false)
 		}
 	})
 }

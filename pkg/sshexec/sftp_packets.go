@@ -23,6 +23,9 @@ const (
 	fxaPermissions  = 0x04
 	limitsExtension = "limits@openssh.com"
 	mostGreeting    = 64 << 10
+	// headBytes is what is read ahead of a packet to see what it is. What is read
+	// ahead is copied once more.
+	headBytes = 4 << 10
 )
 
 // packets is the stream of an SFTP session, of which pkg/sftp holds the other
@@ -55,7 +58,7 @@ type hooks struct {
 }
 
 func newPackets(ch ssh.Channel, closed func()) *packets {
-	return &packets{channel: ch, closed: closed, in: bufio.NewReaderSize(ch, 64<<10)}
+	return &packets{channel: ch, closed: closed, in: bufio.NewReaderSize(ch, headBytes)}
 }
 
 // greet begins the session, and with ask returns how much may be read or written

@@ -141,11 +141,17 @@ func (r *run) file(ctx context.Context, step tool.Step) bool {
 		if name := w.stuck.Load(); name != nil && errors.Is(did.err, errLost) {
 			did.err = w.wrong(tool.FailFile, *name, "was not opened in time", "look on the host whether its file system answers")
 		}
-		if !errors.Is(did.err, errLost) || w.stage.Load() != workBegun {
+		if !w.again(did.err) {
 			break
 		}
 	}
 	return r.filed(ctx, w, did)
+}
+
+// again reports whether a step that has failed is begun again, on another session.
+func (w *fileWork) again(err error) bool {
+	stage := w.stage.Load()
+	return errors.Is(err, errLost) && w.ctx.Err() == nil && stage != workSent && stage != workDone
 }
 
 // files joins the SFTP session of a pooled connection, and opens one where there

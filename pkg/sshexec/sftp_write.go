@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -274,15 +275,16 @@ func (s *spot) finish(mode uint32, expect string, facts *tool.FileFacts) error {
 	}
 	s.temp = ""
 	s.file.path = s.path
-	if !s.settled() {
+	var elsewhere *tool.Failure
+	if errors.As(s.settled(), &elsewhere) {
 		return s.wrong(tool.FailChanged, s.path, "was written, but at the same moment it or its directory was moved", "look where it is on the host")
 	}
 	return nil
 }
 
-// settled has the new name written to disk, and reports whether the new file is
-// where it was to be.
-func (s *spot) settled() bool {
+// settled has the new name written to disk, and sees that the new file is where
+// it was to be.
+func (s *spot) settled() error {
 	var beside sync.WaitGroup
 	var dir, file error
 	if s.dir.File != nil {
@@ -293,7 +295,7 @@ func (s *spot) settled() bool {
 		beside.Go(func() { file = s.still(s.file) })
 	}
 	beside.Wait()
-	return dir == nil && file == nil
+	return cmp.Or(dir, file)
 }
 
 // dress gives the new file its owner and mode. Who may not give it the old owner
@@ -315,7 +317,7 @@ func (s *spot) dress(mode uint32) error {
 			}
 		}
 	}
-	if mode == 0 {
+	if mode == 0 && s.before == nil {
 		mode = is.Mode & permissions
 	} else if err := s.file.Chmod(os.FileMode(mode)); err != nil {
 		return s.attributes(err, fmt.Sprintf("has mode %s, which a new file could not be given", octal(mode)))

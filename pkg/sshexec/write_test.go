@@ -189,6 +189,13 @@ func TestWriteKeepsTheOwner(t *testing.T) {
 	if mode, uid, gid := modeAndOwner(t, file); mode != 0o664 || uid != 4321 || gid != 5432 || got.Mode != "0664" {
 		t.Errorf("mode %o, owner %d:%d; said %+v", mode, uid, gid, got)
 	}
+	if err := os.Chmod(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	answerOf[tool.Written](t, l, target(sshtest.AddRootUser(t), s.Addr), tool.Write{Path: file, Content: []byte("new")})
+	if mode, _, _ := modeAndOwner(t, file); mode != 0 {
+		t.Errorf("mode %o, not 0", mode)
+	}
 	if len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "setuid") {
 		t.Errorf("warnings %q", got.Warnings)
 	}

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -22,7 +24,7 @@ import (
 const (
 	mib = 1 << 20
 	// rangeBytes is how much of a large file is asked for at a time.
-	rangeBytes = 32 * mib
+	rangeBytes = 8 * mib
 	smallFiles = 1000
 	cipher     = "aes128-gcm@openssh.com" // which sshexec prefers
 )
@@ -50,7 +52,7 @@ func (b *bench) files(bytes, far int64, rounds int) {
 	b.must(err, "temporary folder")
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	t := &transfers{bench: b, dir: dir, known: filepath.Join(b.dir, "known")}
-	other := sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{Login: b.sshd})
+	other := sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{Login: b.sshd, Config: []string{"SetEnv HOME=" + b.dir}})
 	t.compare(fmt.Sprintf("%d MiB on the spot", bytes/mib), t.on(b.sshd, other, 0), bytes, rounds)
 	t.compare(fmt.Sprintf("%d MiB at a round trip of 100 ms", far/mib), t.on(b.sshd, other, 50*time.Millisecond), far, max(1, rounds/3))
 	t.small(t.on(b.sshd, other, 0), rounds)
@@ -87,9 +89,7 @@ func (t transfers) line(s site, server *sshtest.OpenSSH) string {
 // compare has both move a large file each way.
 func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int) {
 	source := filepath.Join(t.dir, "source")
-	on.noise(source, bytes)
-	content, err := os.ReadFile(source)
-	t.must(err, "read")
+	content := on.noise(source, bytes)
 	dest := filepath.Join(t.dir, "dest")
 	fmt.Printf("\n%s\n", title)
 	for _, c := range []struct {
@@ -106,14 +106,20 @@ func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int
 		scp := &contender{name: "scp, " + c.what, run: c.scp}
 		t.must(on.run(on.here, tool.Read{Path: source, Length: 1}), "warm up")
 		t.must(on.run(on.there, tool.Read{Path: source, Length: 1}), "warm up")
-		before := peak()
+		debug.FreeOSMemory()
+		idle := anonymous()
+		most := watchMemory()
+		var oursCPU, scpCPU time.Duration
 		for range rounds {
-			ours.round(t.bench)
-			scp.round(t.bench)
+			oursCPU += cpu(syscall.RUSAGE_SELF, func() { ours.round(t.bench) })
+			scpCPU += cpu(syscall.RUSAGE_CHILDREN, func() { scp.round(t.bench) })
 		}
-		fmt.Printf("  %-14s ours %6.0f MB/s   scp %6.0f MB/s   ratio %.2f   memory +%d MiB\n",
-			c.what, rate(bytes, ours), rate(bytes, scp), float64(scp.median())/float64(ours.median()), (peak()-before)/mib)
+		perGiB := float64(rounds) * float64(bytes) / (1 << 30)
+		fmt.Printf("  %-14s ours %5.0f MB/s %4.1f CPU s/GiB   scp %5.0f MB/s %4.1f CPU s/GiB   ratio %.2f   memory +%d MiB\n",
+			c.what, rate(bytes, ours), oursCPU.Seconds()/perGiB, rate(bytes, scp), scpCPU.Seconds()/perGiB,
+			float64(scp.median())/float64(ours.median()), (most()-idle)/mib)
 	}
+	t.must(syscall.Munmap(content), "unmap")
 	t.must(on.executor.Close(context.Background()), "close")
 }
 
@@ -123,35 +129,57 @@ func (s site) path(file string) string {
 	return fmt.Sprintf("scp://root@%s:%d/%s", s.at.Addr(), s.at.Port(), file)
 }
 
-func (t *transfers) noise(file string, bytes int64) {
-	f, err := os.Create(file)
+// noise makes a file without a pattern, and gives its content from outside of the
+// heap: what is collected, and when, must not depend on it.
+func (t *transfers) noise(file string, bytes int64) []byte {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	t.must(err, "source")
-	random := rand.NewChaCha8([32]byte{1})
-	buf := make([]byte, mib)
-	for at := int64(0); at < bytes; at += mib {
-		_, _ = random.Read(buf)
-		_, err = f.Write(buf)
-		t.must(err, "source")
-	}
-	t.must(f.Close(), "source")
+	defer f.Close()
+	t.must(f.Truncate(bytes), "source")
+	content, err := syscall.Mmap(int(f.Fd()), 0, int(bytes), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	t.must(err, "source")
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
+	return content
 }
 
-// peak is the most memory that this process had since it was last asked.
-func peak() int64 {
+// cpu is how long this process, or the programs that it has run, computed.
+func cpu(who int, do func()) time.Duration {
+	var before, after syscall.Rusage
+	_ = syscall.Getrusage(who, &before)
+	do()
+	_ = syscall.Getrusage(who, &after)
+	return time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+}
+
+// anonymous is how much memory this process has of its own.
+func anonymous() int64 {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
 	var kib int64
-	_, _ = fmt.Sscanf(after(readStatus(), "VmHWM:"), "%d", &kib)
-	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
+	_, _ = fmt.Sscan(rest, &kib)
 	return kib << 10
 }
 
-func readStatus() string {
-	status, _ := os.ReadFile("/proc/self/status")
-	return string(status)
-}
-
-func after(text, word string) string {
-	_, rest, _ := strings.Cut(text, word)
-	return rest
+// watchMemory looks at it until it is asked what the most was.
+func watchMemory() func() int64 {
+	over, most := make(chan struct{}), make(chan int64)
+	go func() {
+		var peak int64
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				peak = max(peak, anonymous())
+			case <-over:
+				tick.Stop()
+				most <- peak
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(over)
+		return <-most
+	}
 }
 
 func (t *transfers) run(s site, do tool.Do) error {
@@ -206,7 +234,7 @@ func (t *transfers) small(on *transfers, rounds int) {
 	for _, d := range []string{up, down, scpUp} {
 		t.must(os.Mkdir(d, 0o755), "folder")
 	}
-	content := make([]byte, 4096)
+	content, round := make([]byte, 4096), 0
 	for i := range smallFiles {
 		t.must(os.WriteFile(fmt.Sprintf("%s/%d", down, i), content, 0o644), "file")
 	}
@@ -219,7 +247,8 @@ func (t *transfers) small(on *transfers, rounds int) {
 			return on.each(func(i int) tool.Do { return tool.Read{Path: fmt.Sprintf("%s/%d", down, i)} })
 		}, func() error { return on.scp("-r", on.here.path(down), filepath.Join(t.dir, "got")) }},
 		{"upload", func() error {
-			return on.each(func(i int) tool.Do { return tool.Write{Path: fmt.Sprintf("%s/%d", up, i), Content: content} })
+			round++
+			return on.each(func(i int) tool.Do { return tool.Write{Path: fmt.Sprintf("%s/%d-%d", up, round, i), Content: content} })
 		}, func() error { return on.scp("-r", down, on.here.path(scpUp)) }},
 	} {
 		ours, scp := &contender{name: "ours", run: c.ours}, &contender{name: "scp", run: c.scp}

@@ -40,7 +40,7 @@ func main() {
 	hosts := flag.Int("hosts", 100, "hosts of the fan-out")
 	size := flag.Int64("size", 1024, "MiB of the file that is moved")
 	only := flag.Bool("files", false, "compare the moving of files and nothing else")
-	gc := flag.Int("gc", 100, "percentage of garbage to collect at, for moving files")
+	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
