@@ -117,18 +117,22 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 }
 
 # METADATA
-# title: The file has more than one name
+# title: The file may have another name, which may be anywhere
 # custom:
 #   code: file_hard_links
 #   remedy: >-
-#     name another file; one that has a further name, which may be anywhere, needs a rule with hard_links
-#     under files in policy.yml
+#     name another file; one that has a further name, or of which the host does not tell, needs a rule
+#     with hard_links under files in policy.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some [op, rule] in unkept_kinds
 	not rule.hard_links
 	file.many_names(op)
-	detail := sprintf("%s has %d names", [reason.quoted(op.file.path), op.file.links])
+	detail := sprintf("%s has %s", [reason.quoted(op.file.path), names_of(op.file)])
 }
+
+names_of(facts) := sprintf("%d names", [facts.links]) if facts.links > 0
+
+names_of(facts) := "nobody knows how many names: ls -l on the host says nothing" if facts.links == 0
 
 # METADATA
 # title: No rule lets the caller write files

@@ -50,6 +50,10 @@ by_profile := {
 	},
 	"pipe": {"op": fixture.at(fixture.op("file.read", "/var/log/a"), {"type": "fifo"}), "codes": {"file_special"}},
 	"two names": {"op": fixture.at(fixture.op("file.read", "/var/log/a"), {"links": 2}), "codes": {"file_hard_links"}},
+	"no number of names": {
+		"op": fixture.at(fixture.op("file.read", "/var/log/a"), {"links": 0}),
+		"codes": {"file_hard_links"},
+	},
 	"in a container": {
 		"op": object.union(fixture.op("file.read", "/var/log/a"), {"place": "container"}),
 		"codes": {"action_not_granted"},

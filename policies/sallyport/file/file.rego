@@ -158,11 +158,11 @@ special(op) if {
 }
 
 # METADATA
-# title: The content of a file with several names is asked for
+# title: The content of a file is asked for that is not known to have one name
 many_names(op) if {
 	op.action in {"file.read", "file.write"}
 	op.file.type == "regular"
-	op.file.links > 1
+	op.file.links != 1
 }
 
 # METADATA

@@ -150,6 +150,7 @@ bounded := {
 	"pipe in a list": {"op": fixture.at(listing, {"type": "fifo"}), "rule": {}, "want": true},
 	"what is not there": {"op": fixture.at(reading, {"type": "", "exists": false}), "rule": {}, "want": true},
 	"two names": {"op": fixture.at(reading, {"links": 2}), "rule": {}, "want": false},
+	"nobody knows how many names": {"op": fixture.at(reading, {"links": 0}), "rule": {}, "want": false},
 	"two names that are permitted": {"op": fixture.at(reading, {"links": 2}), "rule": {"hard_links": true}, "want": true},
 	"two names of a directory": {"op": fixture.at(reading, {"links": 2, "type": "directory"}), "rule": {}, "want": true},
 	"two names in a list": {"op": fixture.at(listing, {"links": 2}), "rule": {}, "want": true},

@@ -122,6 +122,11 @@ test_hop[name] if {
 
 test_task if host.permit with input as fixture.ask("task.read", "status") with data.site as fixture.site
 
+test_own[action] if {
+	some action in ["conn.close", "identity.read"]
+	host.permit with input as fixture.ask(action, "") with data.site as fixture.site
+}
+
 test_gateway if {
 	call := fixture.ask("gateway.list", "hosts")
 	host.permit with input as call with data.site as fixture.site
