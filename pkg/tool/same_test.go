@@ -315,7 +315,7 @@ func engine(t *testing.T, rules, custom string, grants ...string) host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := policy.Options{Site: conf.Site()}
+	o := policy.Options{Site: conf.Site(), Timeout: 30 * time.Second}
 	if custom != "" {
 		o.Custom = []string{t.TempDir()}
 		write(t, o.Custom[0], map[string]string{

@@ -54,10 +54,9 @@ equivalent(op, face) := {
 # command: where a rule on files allows something, those that none grants.
 withheld contains op if {
 	data.site.files != {}
-	some op in input.ops
-	op.place == "host"
-	op.derived
 	file.governs
+	some op in file.ops
+	op.derived
 	not file.granted(op)
 }
 
@@ -93,8 +92,8 @@ deny contains objection if {
 #   code: file_denied
 #   remedy: leave it out; the operator decided that it is not for you on this host
 objections contains reason.of(rego.metadata.rule(), detail) if {
-	some op in input.ops
-	file.concerns(op)
+	count(file.denying) > 0
+	some op in few([op | some op in file.ops; file.denials(op) != set()])
 	some [path, id] in file.denials(op)
 	rule := data.site.files[id]
 	detail := sprintf("%s %s: %s denies %s", [
@@ -109,12 +108,12 @@ objections contains reason.of(rego.metadata.rule(), detail) if {
 #   code: file_unknown
 #   remedy: give an absolute path without .. in it; a command that works where it is wants one, too
 objections contains reason.of(rego.metadata.rule(), detail) if {
-	some op in input.ops
-	file.concerns(op)
-	file.unknown(op)
-	not customary(op)
+	some op in few([op | some op in file.ops; not op.under; file.unknown(op); not customary(op)])
 	detail := sprintf("%s %s", [file.verbs[op.action], reason.quoted(object.get(op, "path", ""))])
 }
+
+# few is as many of a list as one can learn from.
+few(list) := array.slice(list, 0, 5)
 
 # A path is a text of the caller like any other.
 said_by(op) := concat("\u0000", [object.get(op, "path", ""), object.get(op, ["file", "path"], "")]) if {

@@ -11,16 +11,15 @@ explained_file(op) if {
 	not op.derived
 }
 
-# ungranted are the ops that no rule of files: grants although one grants
+# ungranted are the ops that no rule on files grants although one grants
 # something.
-ungranted contains op if {
+ungranted := few([op |
 	file.governs
-	some op in input.ops
-	file.concerns(op)
+	some op in file.ops
 	op.under
 	not file.granted(op)
 	not customary(op)
-}
+])
 
 # unreadable are the commands that files are judged as and that are not permitted.
 unreadable := [command |
@@ -30,19 +29,15 @@ unreadable := [command |
 	not permitted(command)
 ]
 
-judged_as_commands contains op if {
+# judged_as_commands are the ops that no rule on files has a say about: of tools,
+# and of lines in a directory that the call chose.
+judged_as_commands := few([op |
 	not file.governs
-	some op in input.ops
-	not op.derived
+	some op in array.concat([op | some op in input.ops; not op.derived], [op | some op in withheld])
 	file.concerns(op)
 	op.under
 	not customary(op)
-}
-
-judged_as_commands contains op if {
-	not file.governs
-	some op in withheld
-}
+])
 
 # METADATA
 # title: The path is outside of what is granted

@@ -44,6 +44,10 @@ concerns(op) if {
 }
 
 # METADATA
+# title: The ops of a call that are about files of the host
+ops := [op | some op in input.ops; concerns(op)]
+
+# METADATA
 # title: The rules on files grant an op
 granted(op) if {
 	governs
@@ -55,7 +59,19 @@ granted(op) if {
 # METADATA
 # title: The paths of an op that need to be granted
 # description: The path as it is written and, if the host was asked, the real one.
-faces(op) := array.concat(written(op), [face | some face in real(op); not customary_link(op)])
+faces(op) := written(op) if not op.file
+
+faces(op) := both(op) if {
+	op.file
+	not customary_link(op)
+}
+
+faces(op) := written(op) if customary_link(op)
+
+# both are the path as it is written and, if the host was asked, the real one.
+both(op) := written(op) if not op.file
+
+both(op) := array.concat(written(op), real(op)) if op.file
 
 written(op) := [{"path": op.path, "under": op.under} | op.under]
 
@@ -153,7 +169,7 @@ many_names(op) if {
 # title: The rules that deny something of an op, by path
 denials(op) := {[face.path, id] |
 	verb := verbs[op.action]
-	some face in array.concat(written(op), real(op))
+	some face in both(op)
 	some index in denying
 	some id in objections(op, index[verb], face)
 }
