@@ -43,9 +43,12 @@ func runBatch(c *cobra.Command, p *planners, file string) error {
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return err
+			return ofFile(err)
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory; --batch takes a file of JSON lines", file)
+		}
 		in = f
 	}
 	work, order := make(chan *batchLine, 64), make(chan *batchLine, 256)

@@ -17,8 +17,10 @@ func validateCommand() *cobra.Command {
 		Use:   "validate",
 		Short: "Check a configuration and report every problem at once",
 		Long: `Read the configuration as serve would, compile the policies, and report every
-problem with file, line and remedy. Nothing is started and no host is contacted.`,
-		Example:     "  sallyport validate --config ./sallyport\n  sallyport validate --output json",
+problem with file, line and remedy. Nothing is started and no host is contacted.
+
+A warning is of what would start and may not be meant; it leaves the exit code 0.`,
+		Example:     "  sallyport validate --config ./sallyport\n  sallyport validate --config ./sallyport --output json",
 		Args:        cobra.NoArgs,
 		Annotations: marked(readsConfig),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -30,7 +32,7 @@ problem with file, line and remedy. Nothing is started and no host is contacted.
 				return err
 			}
 			if !v.Valid {
-				return &exitError{code: exitError1}
+				return &exitError{code: v.exitCode()}
 			}
 			return nil
 		},
@@ -75,6 +77,14 @@ func validate(c *cobra.Command) (verdict, error) {
 	return v, s.close(c.Context())
 }
 
+// exitCode is that of wrong usage where nothing but a flag is wrong.
+func (v verdict) exitCode() int {
+	if all := (&config.Problems{List: v.Problems}); all.OfFlags() {
+		return exitUsage
+	}
+	return exitError1
+}
+
 // compile reports what is wrong with the policies, where the rest of the
 // configuration does not load.
 func (v *verdict) compile(ctx context.Context, set config.PolicySettings) {
@@ -87,12 +97,16 @@ func (v *verdict) compile(ctx context.Context, set config.PolicySettings) {
 }
 
 func (v verdict) write(w io.Writer) {
+	warnings := 0
 	for _, p := range v.Problems {
 		fmt.Fprintln(w, p)
+		if p.Severity == config.Warning {
+			warnings++
+		}
 	}
 	if v.Valid {
-		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, plural(v.Hosts, "host"), plural(len(v.Problems), "warning"))
+		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, plural(v.Hosts, "host"), plural(warnings, "warning"))
 	} else {
-		fmt.Fprintf(w, "%s; nothing would start\n", plural(len(v.Problems), "problem"))
+		fmt.Fprintf(w, "%s, %s; nothing would start\n", plural(len(v.Problems)-warnings, "problem"), plural(warnings, "warning"))
 	}
 }

@@ -153,7 +153,7 @@ func TestBad(t *testing.T) {
 					t.Errorf("%s: a problem without message or remedy", p)
 				}
 			}
-			got := strings.ReplaceAll(err.Error(), o.Dir+"/", "") + "\n"
+			got := strings.ReplaceAll(lines(problems.List), o.Dir+"/", "") + "\n"
 			golden(t, filepath.Join(dir, "problems.golden"), strings.ReplaceAll(got, o.Dir, "$DIR"))
 		})
 	}
