@@ -50,31 +50,37 @@ type verdict struct {
 
 func validate(c *cobra.Command) (verdict, error) {
 	v := verdict{Problems: []config.Problem{}}
-	s, err := assemble(c.Context(), stackOptions{
-		load: func() (*config.Config, error) {
-			conf, err := loadOnly(c, config.Options{})
-			if conf != nil {
-				v.Dir, v.Hosts = conf.Dir, len(conf.Hosts)
-				v.Problems = append(v.Problems, conf.Warnings...)
-			}
-			return conf, err
-		},
-		stderr: io.Discard, dry: true,
-	})
+	conf, err := loadOnly(c, config.Options{})
 	var problems *config.Problems
 	switch {
 	case errors.As(err, &problems):
 		v.Problems = problems.List
 		if problems.Settings != nil {
-			v.compile(c.Context(), problems.Settings.Policy)
+			return v, v.compile(c.Context(), *problems.Settings, problems.Origins, nil)
 		}
 		return v, nil
 	case err != nil:
-		v.Problems = append(v.Problems, config.Problem{File: "bundles", Severity: config.Error, Message: err.Error()})
-		return v, nil
+		return v, err
 	}
-	v.Valid, v.Bundles = true, s.engine.Revisions()
-	return v, s.close(c.Context())
+	v.Dir, v.Hosts, v.Valid = conf.Dir, len(conf.Hosts), true
+	v.Problems = append(v.Problems, conf.Warnings...)
+	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Site())
+}
+
+// compile adds what is wrong with the policies. They are looked at even where the
+// rest does not load, without the operator's data then.
+func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, site any) error {
+	e, err := policy.New(ctx, policy.Options{Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Site: site, Timeout: dryTimeout})
+	var problems *config.Problems
+	switch err := ofBundles(err, set, from); {
+	case errors.As(err, &problems):
+		v.Valid, v.Problems = false, append(v.Problems, problems.List...)
+		return nil
+	case err != nil:
+		return err
+	}
+	v.Bundles = e.Revisions()
+	return e.Close(ctx)
 }
 
 // exitCode is that of wrong usage where nothing but a flag is wrong.
@@ -83,17 +89,6 @@ func (v verdict) exitCode() int {
 		return exitUsage
 	}
 	return exitError1
-}
-
-// compile reports what is wrong with the policies, where the rest of the
-// configuration does not load.
-func (v *verdict) compile(ctx context.Context, set config.PolicySettings) {
-	e, err := policy.New(ctx, policy.Options{Bundle: set.Bundle, Custom: set.Custom, Timeout: dryTimeout})
-	if err != nil {
-		v.Problems = append(v.Problems, config.Problem{File: "bundles", Severity: config.Error, Message: err.Error()})
-		return
-	}
-	_ = e.Close(ctx)
 }
 
 func (v verdict) write(w io.Writer) {
