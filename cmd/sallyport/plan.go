@@ -158,11 +158,11 @@ func (f planFlags) run(c *cobra.Command) error {
 
 // planCall is what a line of a batch, or the flags, ask for.
 type planCall struct {
-	ID        any             `json:"id"`
-	Command   json.RawMessage `json:"command"` // as it was written, so that nothing is mended before it is judged
-	Profile   string          `json:"policy_context"`
-	Tool      string          `json:"tool"`
-	Arguments json.RawMessage `json:"arguments"`
+	ID        any
+	Command   json.RawMessage // as it was written, so that nothing is mended before it is judged
+	Profile   string
+	Tool      string
+	Arguments json.RawMessage
 }
 
 func (f planFlags) call() (planCall, error) {
@@ -177,10 +177,7 @@ func (f planFlags) call() (planCall, error) {
 	return planCall{Tool: "ssh_run", Arguments: args}, err
 }
 
-// badCall is a call that cannot be planned, whatever the configuration.
-type badCall struct{ error }
-
-var errNoCall = &badCall{errors.New(`a call needs "tool" and "arguments", or "command" and "policy_context"`)}
+var errNoCall = errors.New(`a call has either "tool" and "arguments", or "command" and "policy_context"`)
 
 // planAnswer is one plan on one host as the command prints it.
 type planAnswer struct {
@@ -201,14 +198,20 @@ type planners struct {
 	caller tool.Caller
 
 	mu         sync.Mutex
-	configured *stack
-	profiles   *stack
+	configured planner
+	profiles   planner
+}
+
+// planner is a gateway that plans, or why there is none.
+type planner struct {
+	stack *stack
+	err   error
 }
 
 func (p *planners) close() {
-	for _, s := range []*stack{p.configured, p.profiles} {
-		if s != nil {
-			_ = s.close(p.cmd.Context())
+	for _, one := range []planner{p.configured, p.profiles} {
+		if one.stack != nil {
+			_ = one.stack.close(p.cmd.Context())
 		}
 	}
 }
@@ -223,7 +226,7 @@ func (p *planners) of(c planCall) (g *gateway.Gateway, name string, args json.Ra
 		return nil, "", nil, errNoCall
 	}
 	if err := checkProfile(c.Profile); err != nil {
-		return nil, "", nil, &badCall{err}
+		return nil, "", nil, err
 	}
 	if g, err = p.need(&p.profiles, p.assembleProfiles); err != nil {
 		return nil, "", nil, err
@@ -232,18 +235,17 @@ func (p *planners) of(c planCall) (g *gateway.Gateway, name string, args json.Ra
 	return g, "ssh_run", args, err
 }
 
-// need puts a stack together at its first use.
-func (p *planners) need(s **stack, assemble func() (*stack, error)) (*gateway.Gateway, error) {
+// need puts a gateway together at its first use, and tries only once.
+func (p *planners) need(one *planner, assemble func() (*stack, error)) (*gateway.Gateway, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if *s == nil {
-		made, err := assemble()
-		if err != nil {
-			return nil, err
-		}
-		*s = made
+	if one.stack == nil && one.err == nil {
+		one.stack, one.err = assemble()
 	}
-	return (*s).gateway, nil
+	if one.err != nil {
+		return nil, one.err
+	}
+	return one.stack.gateway, nil
 }
 
 func (p *planners) assembleConfigured() (*stack, error) {
