@@ -182,10 +182,8 @@ func (s *Server) ListenAndServe(ctx context.Context, o HTTPOptions, ready func(a
 		return err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another process listens at %s; end it, or set another http.listen", o.Listen)
-	} else if err != nil {
-		return fmt.Errorf("http.listen: %w", err)
+	if err != nil {
+		return cannotListen(o.Listen, err)
 	}
 	web := &http.Server{
 		Handler:           e.handler(),
@@ -209,6 +207,19 @@ func (s *Server) ListenAndServe(ctx context.Context, o HTTPOptions, ready func(a
 		<-served
 		return err
 	}
+}
+
+// cannotListen says why there is no listening at an address, and what to do.
+func cannotListen(at string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("another process listens at %s; end it, or set another http.listen", at)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("this machine has no address such as %s; set another http.listen", at)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("this user may not listen at %s; set another http.listen, with a port from 1024", at)
+	}
+	return fmt.Errorf("http.listen %s: %w", at, err)
 }
 
 func (e *endpoint) shutdown(web *http.Server) error {
