@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/pkg/audit"
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 func auditCommand() *cobra.Command {
@@ -42,7 +43,7 @@ that this prints where the gateway cannot write, and compare.`,
 				return ofFile(err)
 			}
 			return print(c, report, func(w io.Writer) {
-				fmt.Fprintf(w, "%s, chain intact\n", plural(int(report.Lines), "line"))
+				fmt.Fprintf(w, "%s, chain intact\n", tool.Count(report.Lines, "line"))
 				fmt.Fprintf(w, "last line %d, chain %s\n", report.Last, report.Chain)
 				for _, note := range report.Notes {
 					fmt.Fprintln(w, "note: "+note)

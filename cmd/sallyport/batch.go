@@ -66,7 +66,7 @@ func runBatch(c *cobra.Command, p *planners, file string) error {
 	case err != nil:
 		return err
 	case t.bad > 0:
-		return fmt.Errorf("%s of %d cannot be planned, the first of them is line %d; see the reasons", plural(t.bad, "line"), t.lines, t.firstBad)
+		return fmt.Errorf("%s of %d cannot be planned, the first of them is line %d; see the reasons", tool.Count(t.bad, "line"), t.lines, t.firstBad)
 	case t.denied > 0:
 		return &exitError{code: exitDenied}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 func validateCommand() *cobra.Command {
@@ -100,8 +101,8 @@ func (v verdict) write(w io.Writer) {
 		}
 	}
 	if v.Valid {
-		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, plural(v.Hosts, "host"), plural(warnings, "warning"))
+		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, tool.Count(v.Hosts, "host"), tool.Count(warnings, "warning"))
 	} else {
-		fmt.Fprintf(w, "%s, %s; nothing would start\n", plural(len(v.Problems)-warnings, "problem"), plural(warnings, "warning"))
+		fmt.Fprintf(w, "%s, %s; nothing would start\n", tool.Count(len(v.Problems)-warnings, "problem"), tool.Count(warnings, "warning"))
 	}
 }

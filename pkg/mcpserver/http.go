@@ -230,7 +230,7 @@ func (e *endpoint) shutdown(web *http.Server) error {
 	defer cancel()
 	if err := web.Shutdown(ctx); err != nil {
 		web.Close()
-		return fmt.Errorf("%d calls did not end within %s of being stopped", e.inflight.count(), e.options.ShutdownTimeout)
+		return fmt.Errorf("%s did not end within %s of being stopped", tool.Count(e.inflight.count(), "call"), e.options.ShutdownTimeout)
 	}
 	return nil
 }

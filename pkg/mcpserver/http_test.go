@@ -669,7 +669,7 @@ func TestShutdownNamesCallsThatDoNotEnd(t *testing.T) {
 	body := modern.rawCall(1, "ssh_run", run("sleep 600"))
 	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nMcp-Protocol-Version: %s\r\nMcp-Method: tools/call\r\nMcp-Name: ssh_run\r\nContent-Length: %d\r\n\r\n%s", modern, len(body), body)
 	g.started(t, 1)
-	if err := stop(); err == nil || err.Error() != "1 calls did not end within 50ms of being stopped" {
+	if err := stop(); err == nil || err.Error() != "1 call did not end within 50ms of being stopped" {
 		t.Errorf("ListenAndServe returned %v", err)
 	}
 	close(g.stubborn)
