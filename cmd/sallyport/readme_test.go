@@ -102,6 +102,28 @@ func TestDocumentedCommandsWork(t *testing.T) {
 	}
 }
 
+// The examples in the help work as they stand, in the directory that the first of
+// them makes.
+func TestHelpExamplesWork(t *testing.T) {
+	dir := t.TempDir()
+	cases := `{"command": "uptime", "policy_context": "readonly"}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "cases.jsonl"), []byte(cases), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := rootCommand()
+	for _, name := range []string{"", "serve", "validate", "plan", "help", "version"} {
+		c, _, err := root.Find(strings.Fields(name))
+		if err != nil || c.Example == "" {
+			t.Fatalf("%q has no example: %v", name, err)
+		}
+		for line := range strings.Lines(c.Example) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "sallyport demo") { // it has a story of its own
+				documented(t, dir, line, exitDone)
+			}
+		}
+	}
+}
+
 // documented types a line into a shell in dir. What serves over HTTP is told to
 // end once it serves, and listens where there is room.
 func documented(t *testing.T, dir, line string, code int) {

@@ -32,11 +32,11 @@ With --output json, standard output holds JSON whatever happens. An error is
   {"error": {"code": "failed", "message": "...", "problems": [...]}}
 where code is failed or usage, and problems, if there are any, has file, line,
 message and remedy of each.`,
-		Example: `  sallyport demo                          see the whole thing work, on this machine alone
-  sallyport init ./sallyport              write a commented configuration
-  sallyport validate --config ./sallyport check it
+		Example: `  sallyport demo                            # the whole thing at work, on this machine alone
+  sallyport init ./sallyport                # a commented configuration
+  sallyport validate --config ./sallyport   # what is wrong with it, all at once
   sallyport plan --config ./sallyport --host local --command uptime
-  sallyport serve --config ./sallyport    MCP over stdio`,
+  sallyport serve --config ./sallyport      # MCP over stdio`,
 		Args:              cobra.NoArgs,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:      true,
