@@ -45,7 +45,8 @@ that over sallyport.yml. The defaults are of where none of them says anything.`,
 	}
 	addTransportFlags(c)
 	c.Flags().String("subject", "", "`NAME` of who calls over stdio (default: the OS user)")
-	c.Flags().StringSlice("toolsets", nil, "`NAMES` of the toolsets to offer, out of "+strings.Join(tools.Sets(), ", ")+" (default: fleet)")
+	c.Flags().StringSlice("toolsets", nil, "`NAMES` of the toolsets to offer, out of "+strings.Join(tools.Sets(), ", ")+" (default: all)")
+	c.Flags().Bool("global", false, "one namespace of open connections for each subject, not one for each session")
 	c.Flags().String("log-level", "", "least `LEVEL` to log: debug, info, warn or error (default: info)")
 	return c
 }
@@ -115,6 +116,7 @@ func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
 	o := mcpserver.HTTPOptions{
 		Listen: set.HTTP.Listen, AllowedHosts: set.HTTP.AllowedHosts, AllowedOrigins: set.HTTP.AllowedOrigins,
 		MaxBodyBytes: set.HTTP.MaxBodyBytes, SessionTTL: set.HTTP.SessionTTL,
+		SessionLifetime: set.HTTP.SessionLifetime, MaxSessions: set.HTTP.MaxSessions,
 		MaxSessionsPerSubject: set.HTTP.MaxSessionsPerSubject, ShutdownTimeout: set.HTTP.ShutdownTimeout,
 	}
 	var err error

@@ -255,6 +255,7 @@ func (l *loader) checkSettings(s *Settings) {
 	}
 	s.Policy.Custom = slices.DeleteFunc(s.Policy.Custom, func(path string) bool { return path == "" })
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
+	s.StateDir = l.relative(s.StateDir)
 }
 
 func (l *loader) checkLog(sink *LogSink, key string) {

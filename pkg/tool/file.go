@@ -73,7 +73,8 @@ func (Receive) do() {}
 
 // What can be wrong with a file.
 const (
-	FailNoSFTP       FailureCode = "no_sftp"    // the host has no SFTP subsystem
+	FailNoSFTP       FailureCode = "no_sftp" // the host has no SFTP subsystem
+	FailName         FailureCode = "name_invalid"
 	FailNotFound     FailureCode = "not_found"  //
 	FailExists       FailureCode = "exists"     // something is there that must not be replaced
 	FailNotFile      FailureCode = "not_a_file" //
@@ -120,6 +121,9 @@ type FileFacts struct {
 	Links int `json:"links"`
 	// ACL says that more rights hang on it than its mode tells.
 	ACL bool `json:"acl"`
+	// Inode is what the host knows it by, whatever its names are; 0 when it does
+	// not tell. Who opens the path later can see whether it is the same still.
+	Inode uint64 `json:"-"`
 }
 
 // FileContent is some of a file.
