@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,12 +69,15 @@ func (all Faults) orNil() error {
 func faultsOf(err error, otherwise string) Faults {
 	var faults Faults
 	var rego ast.Errors
+	var file *fs.PathError
 	switch {
 	case err == nil || errors.As(err, &faults):
 	case errors.As(err, &rego):
 		for _, e := range rego {
 			faults = append(faults, regoFault(e))
 		}
+	case errors.As(err, &file):
+		faults = Faults{{Message: file.Err.Error(), Remedy: otherwise}}
 	default:
 		why := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "bundle read failed: "), "archive read failed: ")
 		faults = Faults{{Message: why, Remedy: otherwise}}

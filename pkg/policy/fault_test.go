@@ -37,7 +37,7 @@ func TestFaultsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Faults{
-		{Bundle: path("gone"), Message: "stat " + path("gone") + ": no such file or directory", Remedy: "name a directory, or a .tar.gz that sallyport policy build or opa build wrote"},
+		{Bundle: path("gone"), Message: "no such file or directory", Remedy: "name a directory, or a .tar.gz that sallyport policy build or opa build wrote"},
 		{Bundle: path("outside"), Message: `root "host" is not its to own`, Remedy: "in its .manifest, roots may be custom, custom/... and system/log"},
 		{Bundle: path("parses"), File: path("parses/a.rego"), Line: 4, Message: "rego_parse_error: unexpected eof token", Remedy: "correct the rule"},
 		{Bundle: path("refs"), File: path("refs/sub/a.rego"), Line: 3, Message: "rego_type_error: undefined ref: input.hots", Remedy: "there it can be call, host, limits, network, now, ops, subject, usage, version"},
