@@ -1,0 +1,317 @@
+package policy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+// question is one state of policy and data that is asked more than once.
+type question struct {
+	revision *revision
+	txn      storage.Transaction
+}
+
+// explainTimeout bounds each of the evaluations that an explanation follows;
+// followed closely they take some twenty times as long.
+const explainTimeout = 5 * time.Second
+
+// Explain says why a document is judged as it is, and which small changes to the
+// call would be allowed now. Others are hosts that the caller could use instead.
+// What is not allowed is not named as a change: each was judged.
+func (e *Engine) Explain(ctx context.Context, d Document, others []tool.Target) (tool.Explanation, error) {
+	txn, err := e.store.NewTransaction(ctx)
+	if err != nil {
+		return tool.Explanation{}, err
+	}
+	defer e.store.Abort(ctx, txn)
+	if err := e.Ready(); err != nil {
+		return tool.Explanation{}, err
+	}
+	q := question{e.active.Load(), txn}
+	x := explainer{engine: e, question: q, ctx: ctx, compiler: e.manager.GetCompiler(), document: d}
+	answer := e.ask(ctx, q, d)
+	if err := x.listen(); err != nil {
+		return tool.Explanation{}, err
+	}
+	x.out.Spoke = append(x.out.Spoke, grantsIn(q.revision.data, d.input)...)
+	if answer.Allow {
+		return x.out, nil
+	}
+	if err := x.followPermits(); err != nil {
+		return tool.Explanation{}, err
+	}
+	x.out.Changes = (&nearest{engine: e, question: q, ctx: ctx}).search(d, answer, others)
+	return x.out, nil
+}
+
+// explainer makes one explanation.
+type explainer struct {
+	engine   *Engine
+	question question
+	ctx      context.Context
+	compiler *ast.Compiler
+	document Document
+	out      tool.Explanation
+}
+
+// follow evaluates a query under a witness.
+func (x *explainer) follow(query string, w *witness, options ...rego.EvalOption) error {
+	pq, err := prepare(x.ctx, query, x.compiler, x.engine.store, x.question.txn)
+	if err != nil {
+		return err
+	}
+	cancel := topdown.NewCancel()
+	defer time.AfterFunc(explainTimeout, cancel.Cancel).Stop()
+	defer context.AfterFunc(x.ctx, cancel.Cancel)()
+	_, err = pq.Eval(x.ctx, append(options,
+		rego.EvalParsedInput(x.document.value), rego.EvalTransaction(x.question.txn), rego.EvalTime(x.engine.now()),
+		rego.EvalExternalCancel(cancel), rego.EvalQueryTracer(w), rego.EvalBaseCache(x.question.revision.data),
+		rego.EvalInterQueryBuiltinValueCache(x.engine.values),
+	)...)
+	var broken *topdown.Error
+	if errors.As(err, &broken) && !topdown.IsCancel(err) { // a policy that breaks is explained as far as it came
+		return nil
+	}
+	return err
+}
+
+// listen finds the rules that spoke in the decision.
+func (x *explainer) listen() error {
+	err := x.follow(entryPoint, newWitness(x.compiler, x.heard))
+	slices.SortFunc(x.out.Spoke, func(a, b tool.Spoken) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Detail, b.Detail))
+	})
+	x.out.Spoke = slices.Compact(x.out.Spoke)
+	return err
+}
+
+// heard notes a rule that held, if it is one by which something is said.
+func (x *explainer) heard(r *ast.Rule, e *topdown.Event) {
+	s := tool.Spoken{Rule: ruleName(r), File: fileOf(r.Loc()), Line: r.Loc().Row}
+	s.Title, s.Code = x.annotated(r)
+	path := r.Module.Package.Path
+	switch name := r.Head.Ref()[0].String(); {
+	case len(path) > 1 && path[1].Equal(customTerm):
+		if _, speaks := spoken[name]; !speaks {
+			return
+		}
+	case s.Code == "" && name != "permit":
+		return
+	}
+	if r.Head.Key != nil {
+		readSaid(&s, e.Plug(r.Head.Key).Value)
+	}
+	x.out.Spoke = append(x.out.Spoke, s)
+}
+
+// readSaid takes over what a rule said in words of its own.
+func readSaid(s *tool.Spoken, v ast.Value) {
+	switch v := v.(type) {
+	case ast.String:
+		s.Detail = string(v)
+	case ast.Object:
+		for key, field := range map[string]*string{"code": &s.Code, "title": &s.Title, "detail": &s.Detail} {
+			if t := v.Get(ast.StringTerm(key)); t != nil {
+				said, _ := t.Value.(ast.String)
+				*field = cmp.Or(string(said), *field)
+			}
+		}
+	default:
+		s.Detail = shown(v)
+	}
+}
+
+// annotated are the title and the code that stand in a rule's annotation, or the
+// title of its package.
+func (x *explainer) annotated(r *ast.Rule) (title, code string) {
+	for _, ref := range x.compiler.GetAnnotationSet().Chain(r) {
+		a := ref.Annotations
+		if a == nil {
+			continue
+		}
+		title = cmp.Or(title, a.Title)
+		if a.Scope == "rule" || a.Scope == "document" {
+			said, _ := a.Custom["code"].(string)
+			code = cmp.Or(code, said)
+		}
+	}
+	return title, code
+}
+
+func fileOf(l *ast.Location) string {
+	if l == nil {
+		return ""
+	}
+	return strings.TrimPrefix(l.File, "/")
+}
+
+// grantsIn are the entries of policy.yml that grant or deny something to the
+// caller on the host.
+func grantsIn(data baseData, in Input) []tool.Spoken {
+	class := stringAt(data.root, siteBundleName, "hosts", in.Host.Alias, "class")
+	if class == "" {
+		return nil
+	}
+	var all []tool.Spoken
+	for _, list := range []struct{ key, verb string }{{"allow", "grants"}, {"deny", "denies"}} {
+		at := []string{siteBundleName, "classes", class, list.key}
+		all = append(all, grantsAt(data.root, append(at, "any"), list.verb, "everybody")...)
+		for _, group := range in.Subject.Groups {
+			all = append(all, grantsAt(data.root, append(at, "groups", group), list.verb, "group "+group)...)
+		}
+		all = append(all, grantsAt(data.root, append(at, "subjects", in.Subject.ID), list.verb, in.Subject.ID)...)
+	}
+	return all
+}
+
+func grantsAt(root ast.Value, path []string, verb, to string) []tool.Spoken {
+	profiles, _ := valueAt(root, path...).(ast.Object)
+	if profiles == nil {
+		return nil
+	}
+	var all []tool.Spoken
+	profiles.Foreach(func(k, v *ast.Term) {
+		profile, _ := k.Value.(ast.String)
+		line, _ := valueAt(v.Value, "line").(ast.Number)
+		n, _ := line.Int()
+		all = append(all, tool.Spoken{
+			Rule: stringAt(v.Value, "rule"), File: "policy.yml", Line: n,
+			Title: fmt.Sprintf("%s %s to %s", verb, string(profile), to),
+		})
+	})
+	return all
+}
+
+func valueAt(root ast.Value, path ...string) ast.Value {
+	ref := make(ast.Ref, len(path))
+	for i, name := range path {
+		ref[i] = ast.StringTerm(name)
+	}
+	v, err := root.Find(ref)
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+func stringAt(root ast.Value, path ...string) string {
+	s, _ := valueAt(root, path...).(ast.String)
+	return string(s)
+}
+
+// followPermits follows each rule that could have permitted the call, and did
+// not, down to the conditions that failed.
+func (x *explainer) followPermits() error {
+	for _, query := range permits(x.compiler) {
+		w := newWitness(x.compiler, func(*ast.Rule, *topdown.Event) {})
+		if err := x.follow(query, w, rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false)); err != nil {
+			return err
+		}
+		var tried []*attempt
+		for _, root := range w.roots {
+			tried = append(tried, root.children...)
+		}
+		tried = slices.DeleteFunc(tried, func(a *attempt) bool { return a.rule == nil })
+		if !slices.ContainsFunc(tried, func(a *attempt) bool { return a.held }) {
+			x.lay(nearestOfEach(tried), 0)
+		}
+	}
+	return nil
+}
+
+var customTerm = ast.StringTerm("custom")
+
+// permits are the queries of all rules called permit, the shipped ones first:
+// those of the areas, and those of custom packages.
+func permits(c *ast.Compiler) []string {
+	found := map[string]bool{}
+	for _, m := range c.Modules {
+		path := m.Package.Path // data, sallyport or custom, <package>
+		if len(path) != 3 || !path.HasPrefix(shippedRef) && !path[1].Equal(customTerm) {
+			continue
+		}
+		for _, r := range m.Rules {
+			if r.Head.Ref()[0].String() == "permit" {
+				found[path.String()+".permit"] = true
+			}
+		}
+	}
+	queries := slices.Sorted(maps.Keys(found))
+	slices.SortStableFunc(queries, func(a, b string) int {
+		return cmp.Compare(strings.Count(a, "data.custom."), strings.Count(b, "data.custom."))
+	})
+	return queries
+}
+
+// How deep and how wide an explanation goes.
+const (
+	maxDepth    = 9
+	maxBranches = 2
+)
+
+// lay writes down why attempts failed, and beneath each what that was due to.
+func (x *explainer) lay(attempts []*attempt, depth int) {
+	for i, a := range attempts {
+		if i == maxBranches || depth == maxDepth {
+			return
+		}
+		if c, ok := conditionOf(a, depth); ok {
+			x.out.Failed = append(x.out.Failed, c)
+			x.lay(slices.DeleteFunc(a.culprits(), isCustom), depth+1)
+		}
+	}
+}
+
+// isCustom says that an attempt is of a rule of a site's own, which is followed
+// from its own root.
+func isCustom(a *attempt) bool {
+	path := a.rule.Module.Package.Path
+	return len(path) > 1 && path[1].Equal(customTerm)
+}
+
+func conditionOf(a *attempt, depth int) (c tool.Condition, ok bool) {
+	loc, text, values := a.rule.Loc(), "", a.values
+	switch {
+	case a.held:
+		text = headOf(a.rule)
+	case a.failed != nil:
+		loc, text = a.failed.Loc(), strings.TrimSpace(string(a.failed.Loc().Text))
+		values = append(slices.Clone(values), a.collected()...)
+	default:
+		return c, false // its arguments did not fit
+	}
+	return tool.Condition{
+		Depth: depth, Rule: ruleName(a.rule), File: fileOf(loc), Line: loc.Row,
+		Text: strings.Join(strings.Fields(text), " "), Values: values, Held: a.held,
+	}, true
+}
+
+// headOf is the first line of a rule.
+func headOf(r *ast.Rule) string {
+	first, _, _ := strings.Cut(string(r.Loc().Text), "\n")
+	return first
+}
+
+// collected are the elements that a comprehension in the failed condition had.
+func (a *attempt) collected() []string {
+	var all []string
+	for _, c := range a.children {
+		if c.rule == nil && len(c.elements) > 0 && sameStatement(c.at, a.failed) {
+			all = append(all, "it has "+strings.Join(c.elements, ", "))
+		}
+	}
+	return all
+}

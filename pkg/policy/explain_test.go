@@ -1,0 +1,309 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/tool"
+)
+
+func explain(t testing.TB, e *policy.Engine, in policy.Input, others ...tool.Target) tool.Explanation {
+	t.Helper()
+	x, err := e.Explain(t.Context(), in.Document(), others)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// teamBundle is a bundle with one custom package.
+func teamBundle(t testing.TB, rego string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		".manifest":             `{"revision": "1", "rego_version": 1, "roots": ["custom/team"]}`,
+		"custom/team/team.rego": rego,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestExplainRefusals(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: profileSite("readonly", "ops")})
+	for _, tc := range []struct {
+		profile, line string
+		code          string // of a reason that spoke
+		condition     string // the innermost one that failed
+		change        string // the first one that would be allowed
+	}{
+		{"readonly", "systemctl status nginx --host x", "command_option", "not options[i]", "systemctl status nginx"},
+		{"readonly", "uptime; id", "command_program", "profiles.commands[table][command.program]", "uptime"},
+		{"readonly", "journalctl -u nginx -n 9", "command_option_required", "count(option) == 1", "journalctl -u nginx -n 9 --no-pager"},
+		{"readonly", "bash -c 'df -h'", "command_wrapper", "command.scope == []", "df -h"},
+		{"readonly", "echo $(id)", "command_not_understood", "line.canonical", ""},
+		{"readonly", "id", "command_program", "profiles.commands[table][command.program]", ""},
+		{"readonly", "cat /etc/shadow /var/log/syslog > /tmp/x", "command_redirect", "not feature in allowed_features", "cat /var/log/syslog"},
+		{"ops", "sudo systemctl restart app", "command_wrapper", "regex.match", "sudo -n systemctl restart app"},
+		{"ops", "A=1 /usr/local/bin/df -h &", "command_assignment", "not feature in allowed_features", "df -h"},
+		{"nobody", "uptime", "host_unknown", "data.site.hosts[input.host.alias]", ""},
+	} {
+		in := policy.NewInput(runFacts(tc.profile, tc.line))
+		x := explain(t, e, in)
+		if !slices.ContainsFunc(x.Spoke, func(s tool.Spoken) bool {
+			return s.Code == tc.code && s.Line > 0 && strings.HasPrefix(s.File, "sallyport/") && s.Title != ""
+		}) {
+			t.Errorf("%s: nobody spoke with %s: %+v", tc.line, tc.code, x.Spoke)
+		}
+		if len(x.Failed) == 0 {
+			t.Errorf("%s: nothing failed", tc.line)
+			continue
+		}
+		last := x.Failed[len(x.Failed)-1]
+		if !strings.Contains(last.Text, tc.condition) || last.Line == 0 || last.File == "" {
+			t.Errorf("%s: the innermost failure is %+v, want %s", tc.line, last, tc.condition)
+		}
+		first := ""
+		if len(x.Changes) > 0 {
+			first = x.Changes[0].Command
+		}
+		if first != tc.change {
+			t.Errorf("%s: the first change is %q, want %q of %+v", tc.line, first, tc.change, x.Changes)
+		}
+	}
+}
+
+// A file and a line that are named are those of the condition.
+func TestExplainNamesLines(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: profileSite("readonly")})
+	x := explain(t, e, policy.NewInput(runFacts("readonly", "ls -Z /etc; id")))
+	for _, c := range x.Failed {
+		text, err := os.ReadFile(filepath.Join("..", "..", "policies", c.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := strings.Split(string(text), "\n")[c.Line-1]
+		if !strings.Contains(strings.Join(strings.Fields(line), " "), c.Text) {
+			t.Errorf("%s:%d is %q, not %q", c.File, c.Line, line, c.Text)
+		}
+	}
+	for _, s := range x.Spoke {
+		if s.File == "policy.yml" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("..", "..", "policies", s.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := strings.Split(string(text), "\n")[s.Line-1]
+		if name := s.Rule[strings.LastIndex(s.Rule, ".")+1:]; !strings.HasPrefix(line, name) {
+			t.Errorf("%s:%d is %q, not the rule %s", s.File, s.Line, line, name)
+		}
+	}
+}
+
+func TestExplainAllowed(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: profileSite("readonly")})
+	x := explain(t, e, policy.NewInput(runFacts("readonly", "uptime")))
+	var rules []string
+	for _, s := range x.Spoke {
+		rules = append(rules, s.Rule)
+	}
+	for _, want := range []string{"sallyport.host.permit", "sallyport.network.permit", "sallyport.limit.permit", "sallyport.command.permit", "rules[0]"} {
+		if !slices.Contains(rules, want) {
+			t.Errorf("%s did not speak, only %v", want, rules)
+		}
+	}
+	if len(x.Failed)+len(x.Changes) > 0 {
+		t.Errorf("an allowed call needs no %+v %+v", x.Failed, x.Changes)
+	}
+}
+
+const teamRules = `package custom.team
+
+# METADATA
+# title: Nobody on Fridays
+# custom:
+#   code: friday
+deny contains {"code": "friday", "detail": sprintf("%s by %s", [op.action, input.subject.id])} if {
+	time.weekday(time.parse_rfc3339_ns(input.now)) == "Friday"
+	input.limits.requested.seconds > 60
+	some op in input.ops
+	not op.derived
+}
+
+deny contains "not for agents" if input.host.alias == "diagnose"
+
+permit contains command if {
+	some op in input.ops
+	some command in op.command.commands
+	command.program == "id"
+	"aiops" in input.subject.groups
+	input.subject.auth == "token"
+}
+`
+
+func TestExplainCustomPackages(t *testing.T) {
+	e := newEngine(t, policy.Options{Custom: []string{teamBundle(t, teamRules)}, Site: profileSite("readonly", "diagnose", "ops")})
+	facts := runFacts("readonly", "uptime")
+	facts.Plan.Wish.Seconds = 900
+	x := explain(t, e, policy.NewInput(facts))
+	i := slices.IndexFunc(x.Spoke, func(s tool.Spoken) bool { return s.Rule == "custom.team.deny" })
+	want := tool.Spoken{
+		Rule: "custom.team.deny", File: "custom/team/team.rego", Line: 7,
+		Title: "Nobody on Fridays", Code: "friday", Detail: "shell.run by agent-7",
+	}
+	if i < 0 || x.Spoke[i] != want {
+		t.Errorf("spoke %+v, want %+v", x.Spoke, want)
+	}
+	if len(x.Changes) != 1 || x.Changes[0].MaxSeconds != 60 || x.Changes[0].Command != "" {
+		t.Errorf("changes %+v, want max_seconds 60", x.Changes)
+	}
+
+	x = explain(t, e, policy.NewInput(runFacts("readonly", "id")))
+	i = slices.IndexFunc(x.Failed, func(c tool.Condition) bool { return c.Rule == "custom.team.permit" })
+	if i < 0 || x.Failed[i].Text != `input.subject.auth == "token"` || !slices.Equal(x.Failed[i].Values, []string{`input.subject.auth = "local"`}) {
+		t.Errorf("failed %+v", x.Failed)
+	}
+
+	// Another host is a change, if what is asked for would be allowed there.
+	x = explain(t, e, policy.NewInput(runFacts("diagnose", "uptime")), target("ops"), target("diagnose"), target("nobody"))
+	if len(x.Changes) != 1 || x.Changes[0].Alias != "ops" {
+		t.Errorf("changes %+v, want the host ops", x.Changes)
+	}
+}
+
+func target(alias string) tool.Target {
+	t := runFacts(alias, "true").Target
+	t.Address = netip.MustParseAddr("10.0.0.12")
+	t.Addresses = []netip.Addr{t.Address}
+	return t
+}
+
+// What is proposed is allowed, whatever was refused. It is judged here by another
+// engine than the one that proposed it.
+func TestProposalsAreAllowed(t *testing.T) {
+	site := profileSite("readonly", "diagnose", "ops")
+	e, judge := newEngine(t, policy.Options{Site: site}), newEngine(t, policy.Options{Site: site})
+	proposed, refused := 0, 0
+	for i, c := range readCorpus(t, corpora[0]) {
+		if c.Expect != "deny" || i%3 != 0 {
+			continue
+		}
+		refused++
+		x := explain(t, e, policy.NewInput(runFacts(c.Context, c.Command)))
+		for _, change := range x.Changes {
+			proposed++
+			d := judge.Decide(t.Context(), policy.NewInput(runFacts(c.Context, change.Command)), policy.Mark{})
+			if !d.Allow || change.Command == c.Command {
+				t.Errorf("%s: %q is proposed for %q: %v", c.ID, change.Command, c.Command, d.Reasons)
+			}
+		}
+	}
+	if proposed < refused/2 {
+		t.Errorf("%d changes proposed for %d refusals; the search finds too little", proposed, refused)
+	}
+}
+
+// An explanation of a policy that breaks says as much as there is.
+func TestExplainBrokenPolicy(t *testing.T) {
+	rego := strings.Replace(teamRules, "package custom.team", "package custom.team\n\ndeny contains 1/count(input.subject.groups)", 1)
+	e := newEngine(t, policy.Options{Custom: []string{teamBundle(t, rego)}, Site: profileSite("readonly")})
+	facts := runFacts("readonly", "uptime")
+	facts.Caller.Groups = nil
+	x := explain(t, e, policy.NewInput(facts))
+	if len(x.Changes) > 0 {
+		t.Errorf("changes %+v of a call that nobody could judge", x.Changes)
+	}
+}
+
+// A document is judged as it stands, with whatever is missing.
+func TestDocuments(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: profileSite("readonly"), FullRecords: true})
+	text, err := json.Marshal(policy.NewInput(runFacts("readonly", "uptime")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		text  string
+		allow bool
+		odd   string
+	}{
+		"input":         {string(text), true, ""},
+		"plan":          {`{"allow": false, "input": ` + string(text) + `}`, true, ""},
+		"version 2":     {strings.Replace(string(text), `"version":1`, `"version":2`, 1), false, ""},
+		"no user":       {strings.Replace(string(text), `"user":"ops"`, `"usr":"ops"`, 1), true, "host.usr is no field of an input, host.user is missing"},
+		"next to empty": {`{"now": "2026-11-20T12:00:00Z"}`, false, "call is missing"},
+	} {
+		d, err := policy.ReadDocument([]byte(tc.text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		a, err := e.Ask(t.Context(), d)
+		if err != nil || a.Allow != tc.allow {
+			t.Errorf("%s: allow %v, reasons %v, error %v", name, a.Allow, a.Reasons, err)
+		}
+		if odd := strings.Join(d.Odd, ", "); !strings.Contains(odd, tc.odd) || tc.odd == "" && odd != "" {
+			t.Errorf("%s: odd is %q, want %q", name, odd, tc.odd)
+		}
+	}
+	for _, bad := range []string{"", "[]", "null", "1", `{"a": `} {
+		if _, err := policy.ReadDocument([]byte(bad)); err == nil {
+			t.Errorf("%q is taken for a document", bad)
+		}
+	}
+}
+
+// lines is a log that keeps what it is given.
+type lines [][]byte
+
+func (l *lines) Append(line []byte) error {
+	*l = append(*l, slices.Clone(line))
+	return nil
+}
+
+// What the log says can be judged again, and gives the same; a record without
+// the words of the call says that it cannot be.
+func TestDocumentsOfTheLog(t *testing.T) {
+	for _, full := range []bool{true, false} {
+		var log lines
+		e := newEngine(t, policy.Options{Site: profileSite("readonly"), FullRecords: full, Log: &log})
+		for _, line := range []string{"uptime", "id", "ls -Z /etc", "echo $(id)"} {
+			d := e.Decide(t.Context(), policy.NewInput(runFacts("readonly", line)), policy.Mark{Mode: "run"})
+			doc, err := policy.ReadDocument(log[len(log)-1])
+			if !full {
+				if err == nil || !strings.Contains(err.Error(), "logs.record: full") {
+					t.Errorf("%s: %v", line, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := e.Ask(t.Context(), doc)
+			if err != nil || a.Allow != d.Allow || doc.ID != d.ID || doc.Decided == nil || !a.Same(*doc.Decided) || len(doc.Odd) > 0 {
+				t.Errorf("%s: decided %+v, asked again %+v, odd %v, error %v", line, d, a, doc.Odd, err)
+			}
+		}
+	}
+}
+
+// The search ends, whatever is asked about.
+func TestExplainIsBounded(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: profileSite("readonly")})
+	line := "id" + strings.Repeat(" -abcdef /etc/shadow > /tmp/x && id", 20)
+	explain(t, e, policy.NewInput(runFacts("readonly", line)))
+}
