@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,6 +41,22 @@ func (d Document) JSON() (json.RawMessage, error) {
 	}
 	return json.MarshalIndent(v, "", "  ")
 }
+
+// About is in a word what the call was about, in letters for the name of a file:
+// the program of its command line, or its action.
+func (d Document) About() string {
+	about := "input"
+	if len(d.input.Ops) > 0 {
+		op := d.input.Ops[0]
+		about = string(op.Action)
+		if doc := op.Command; doc != nil && len(doc.Commands) > 0 && doc.Commands[0].Program != "" {
+			about = doc.Commands[0].Program
+		}
+	}
+	return notInNames.ReplaceAllString(strings.ToLower(about), "_")
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
 var (
 	errNoDocument = errors.New("is no JSON object: give an input, a record of the decision log, or what sallyport plan --output json prints")
