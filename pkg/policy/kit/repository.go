@@ -131,10 +131,21 @@ func (r *Repository) complete() error {
 		r.Records, r.Site = samples()
 	case r.Site == nil:
 		return errNoSite
+	default:
+		r.Records = numbered(r.Records)
 	}
 	site, err := policy.CompleteSite(r.Site)
 	r.Site = site
 	return err
+}
+
+// numbered are documents with names for files: a number and what each is about.
+func numbered(documents []NamedDocument) []NamedDocument {
+	all := make([]NamedDocument, len(documents))
+	for i, d := range documents {
+		all[i] = NamedDocument{fmt.Sprintf("%02d_%s", i+1, d.Document.About()), d.Document}
+	}
+	return all
 }
 
 var errNoSite = errors.New("records are judged by the hosts and grants that there are: give the site, or the configuration")
@@ -175,12 +186,12 @@ func (r Repository) files() (map[string][]byte, error) {
 		}
 		files[name] = text
 	}
-	for i, d := range r.Records {
+	for _, d := range r.Records {
 		text, err := d.Document.JSON()
 		if err != nil {
 			return nil, err
 		}
-		files[path.Join("fixtures", r.fixture(i)+".json")] = append(text, '\n')
+		files[path.Join("fixtures", d.Name+".json")] = append(text, '\n')
 	}
 	return files, nil
 }
@@ -200,16 +211,6 @@ func renamed(text []byte, from, to string) []byte {
 	return bytes.ReplaceAll(text, []byte(from+"_test"), []byte(to+"_test"))
 }
 
-// fixture is the name of a fixture: a sample's own, or for a record its number
-// and what it is about.
-func (r Repository) fixture(i int) string {
-	d := r.Records[i]
-	if d.Document.ID == "" {
-		return d.Name
-	}
-	return fmt.Sprintf("%02d_%s", i+1, d.Document.About())
-}
-
 // judge has the fixtures judged, with the repository as it is now.
 func (r Repository) judge(ctx context.Context) ([]Fixture, error) {
 	e, err := policy.New(ctx, policy.Options{Custom: []string{r.Dir}, Site: r.Site})
@@ -218,12 +219,12 @@ func (r Repository) judge(ctx context.Context) ([]Fixture, error) {
 	}
 	defer e.Close(ctx)
 	var all []Fixture
-	for i, d := range r.Records {
+	for _, d := range r.Records {
 		a, err := e.Ask(ctx, d.Document)
 		if err != nil {
 			return nil, err
 		}
-		f := Fixture{Name: r.fixture(i), Allow: a.Allow, Codes: a.Codes()}
+		f := Fixture{Name: d.Name, Allow: a.Allow, Codes: a.Codes()}
 		if was := d.Document.Decided; was != nil && !a.Same(*was) {
 			f.Was = strings.TrimSpace(map[bool]string{true: "allowed", false: "denied"}[was.Allow] + " " + strings.Join(was.Codes(), " "))
 		}
