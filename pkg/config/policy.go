@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,12 +11,14 @@ import (
 
 // sitePolicy is policy.yml.
 type sitePolicy struct {
+	version    int // 3, or the orchestrator's schema
 	knownHosts string
 	limits     limitLayer
 	aliases    map[string]limitLayer
 	tags       map[string]limitLayer
 	network    SiteNetwork
 	rules      []rule
+	rulesAt    place
 	reload     ReloadGrant
 }
 
@@ -27,8 +30,9 @@ type limitLayer struct {
 	denySet bool
 }
 
-// rule grants or denies profiles on the hosts that match, to those who are
-// named or to anyone. Without aliases it matches any alias, likewise for tags.
+// rule grants or denies profiles and commands on the hosts that match, to those
+// who are named or to anyone. Without aliases it matches any alias, likewise for
+// tags.
 type rule struct {
 	name             string
 	line             int
@@ -36,6 +40,11 @@ type rule struct {
 	aliases, tags    []glob
 	groups, subjects []string
 	profiles         []string
+	commands         []CommandRule
+
+	place   place    // of the rule
+	written written  // what it says about commands
+	differs []*fault // what it means that it did not mean before
 }
 
 // shippedProfiles are the profiles that the embedded bundle has.
@@ -52,25 +61,22 @@ var limitTable = map[string]struct{ least, most, def int }{
 	"task_progress_interval": {1, 3600, 5},
 }
 
-// builtin is the layer below all others.
-func builtin() limitLayer {
+// judges says that there are rules on commands.
+func (p *sitePolicy) judges() bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.written.judges() })
+}
+
+// builtin is the layer below all others. With rules of the orchestrator's
+// schemas, the texts that it denies go along.
+func (p *sitePolicy) builtin() limitLayer {
 	layer := limitLayer{numbers: map[string]int{}, deny: []string{}, denySet: true}
+	if p.judges() {
+		layer.deny = orchestratorTexts
+	}
 	for key, limit := range limitTable {
 		layer.numbers[key] = limit.def
 	}
 	return layer
-}
-
-// commandKeys are the keys of rules that judge a command by its text. Such
-// rules are not read; what a rule allows is a profile.
-var commandKeys = map[string]string{
-	"commands":         "1",
-	"simple_binaries":  "2",
-	"simple_max_args":  "2",
-	"binary":           "2",
-	"arg_prefix":       "2",
-	"allow_extra_args": "2",
-	"path_args":        "2",
 }
 
 func (l *loader) policy(inv *inventory) *sitePolicy {
@@ -96,7 +102,10 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		"known_hosts_path": text(&p.knownHosts),
 		"limits":           limits(&p.limits),
 		"network":          p.readNetwork,
-		"rules":            l.rules(&p.rules, known),
+		"rules": func(v value) {
+			p.rulesAt = v.place
+			l.rules(&p.rules, known)(v)
+		},
 		"overrides": func(v value) {
 			v.object(fields{
 				"aliases": overrides(p.aliases, known.aliases, "alias"),
@@ -105,6 +114,10 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		},
 		"reload": p.readReload,
 	})
+	if len(p.rules) == 0 && !l.report.failed() {
+		root.warn(faultf("add a rule, such as - {action: allow, profile: readonly}", "no rule grants anything, so every call on a host will be refused"))
+	}
+	p.takeOver(version, known)
 	return p
 }
 
@@ -214,7 +227,7 @@ func (l *loader) rules(p *[]rule, known hostNames) field {
 }
 
 func (l *loader) rule(v value, known hostNames) rule {
-	r := rule{line: v.line}
+	r := rule{line: v.line, place: v.place}
 	var profile string
 	isProfile := oneOf(l.profiles()...)
 	keys := fields{
@@ -227,25 +240,20 @@ func (l *loader) rule(v value, known hostNames) rule {
 		"profile":  text(&profile, isProfile),
 		"profiles": texts(&r.profiles, isProfile),
 	}
-	old := false
-	for key, schema := range commandKeys {
-		keys[key] = func(v value) {
-			old = true
-			v.fail(faultf("grant a profile instead, such as profile: readonly", "rules of schema %s that judge a command's text are not read", schema))
-		}
-	}
+	maps.Copy(keys, r.written.commandFields())
 	if !v.object(keys, "action") {
 		return r
 	}
 	switch {
 	case v.has("profile") && v.has("profiles"):
 		v.fail(faultf("keep one of the two", "has both profile and profiles"))
-	case !old && !v.has("profile") && len(r.profiles) == 0:
-		v.fail(faultf("add profile: with one of "+strings.Join(l.profiles(), ", "), "names no profile, so it would say nothing"))
+	case !r.written.judges() && !v.has("profile") && len(r.profiles) == 0:
+		v.fail(faultf("add profile: with one of "+strings.Join(l.profiles(), ", "), "names no profile and no commands, so it would say nothing"))
 	}
 	if profile != "" {
 		r.profiles = []string{profile}
 	}
+	r.commands = r.written.rules(v, r.action)
 	return r
 }
 
@@ -294,7 +302,7 @@ func (g glob) matchesAny(names map[string]bool) bool {
 // layers are what counts for a host, the strongest first: its overrides, what
 // is said for everyone, and what is built in.
 func (p *sitePolicy) layers(h Host) []limitLayer {
-	return append(p.overridden(h), p.limits, builtin())
+	return append(p.overridden(h), p.limits, p.builtin())
 }
 
 // overridden are the overrides for a host's alias and then for its tags, the

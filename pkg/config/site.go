@@ -6,12 +6,14 @@ import "fmt"
 // policy.yml, indexed by what an input holds, so that a rule is a look-up. No
 // map in it is ever nil. It is shared: do not change it.
 type Site struct {
-	Version int                 `json:"version"`
-	Hosts   map[string]SiteHost `json:"hosts"`   // by alias
-	Classes map[string]Class    `json:"classes"` // by SiteHost.Class
-	Network SiteNetwork         `json:"network"`
-	Limits  Limits              `json:"limits"` // for a call to the gateway itself
-	Gateway Gateway             `json:"gateway"`
+	Version int                    `json:"version"`
+	Hosts   map[string]SiteHost    `json:"hosts"`   // by alias
+	Classes map[string]Class       `json:"classes"` // by SiteHost.Class
+	Rules   map[string]CommandRule `json:"rules"`   // those on commands, by the ids that classes name
+	Texts   DenyTexts              `json:"texts"`   // of all deny_substrings
+	Network SiteNetwork            `json:"network"`
+	Limits  Limits                 `json:"limits"` // for a call to the gateway itself
+	Gateway Gateway                `json:"gateway"`
 }
 
 // SiteHost is what the site says about a host.
@@ -26,11 +28,13 @@ type Class struct {
 	Deny  Grants `json:"deny"`
 }
 
-// Grants are the profiles granted, by whom to: anyone, a group, a subject.
+// Grants are the profiles granted, by whom to: anyone, a group, a subject; and
+// in the same way the rules on commands.
 type Grants struct {
 	Any      map[string]Grant            `json:"any"`
 	Groups   map[string]map[string]Grant `json:"groups"`
 	Subjects map[string]map[string]Grant `json:"subjects"`
+	Commands CommandRules                `json:"commands"`
 }
 
 // Grant is the rule that grants: its name, or rules[i], and its line.
@@ -71,6 +75,7 @@ func newSite(hosts []Host, p *sitePolicy) Site {
 		Network: p.network,
 		Limits:  newLimits(p.layers(Host{})),
 		Gateway: Gateway{Reload: p.reload},
+		Rules:   commandRules(p.rules),
 	}
 	matcher := newMatcher(p.rules)
 	names := map[string]string{}
@@ -84,7 +89,16 @@ func newSite(hosts []Host, p *sitePolicy) Site {
 		}
 		s.Hosts[h.Alias] = SiteHost{Class: class, Limits: p.hostLimits(h, s.Limits)}
 	}
+	s.Texts = newDenyTexts(s.allLimits())
 	return s
+}
+
+func (s Site) allLimits() []Limits {
+	all := []Limits{s.Limits}
+	for _, alias := range sortedKeys(s.Hosts) {
+		all = append(all, s.Hosts[alias].Limits)
+	}
+	return all
 }
 
 // hostLimits are the limits of everyone where nothing is said about the host.
@@ -101,9 +115,9 @@ func newClass(rules []rule, set ruleSet) Class {
 	c := Class{Allow: newGrants(), Deny: newGrants()}
 	for i := range set.all() {
 		if r := rules[i]; r.action == "deny" {
-			c.Deny.add(r)
+			c.Deny.add(i, r)
 		} else {
-			c.Allow.add(r)
+			c.Allow.add(i, r)
 		}
 	}
 	return c
@@ -114,10 +128,15 @@ func newGrants() Grants {
 		Any:      map[string]Grant{},
 		Groups:   map[string]map[string]Grant{},
 		Subjects: map[string]map[string]Grant{},
+		Commands: newCommandRules(),
 	}
 }
 
-func (g Grants) add(r rule) {
+func (g Grants) add(position int, r rule) {
+	g.Commands.add(position, r)
+	if len(r.profiles) == 0 {
+		return
+	}
 	if len(r.groups)+len(r.subjects) == 0 {
 		r.grant(g.Any)
 	}
@@ -129,9 +148,9 @@ func (g Grants) add(r rule) {
 	}
 }
 
-func under(m map[string]map[string]Grant, name string) map[string]Grant {
+func under[T any](m map[string]map[string]T, name string) map[string]T {
 	if m[name] == nil {
-		m[name] = map[string]Grant{}
+		m[name] = map[string]T{}
 	}
 	return m[name]
 }

@@ -2,8 +2,9 @@
 # title: Who may use which host
 # description: |
 #   A host has to be in the inventory, of a kind whose shell is known, and some
-#   rule of policy.yml has to grant the caller a profile on it; the same goes for
-#   each jump host on the way. Which commands a profile permits is not asked here.
+#   rule of policy.yml has to grant the caller a profile or commands on it; the
+#   same goes for each jump host on the way. Which commands are permitted is not
+#   asked here.
 #   Whoever could use a host may ask about it, and it is in the lists of nobody else.
 package sallyport.host
 
@@ -16,6 +17,12 @@ permit if {
 }
 
 permit if {
+	within_reach
+	some _ in allowing
+	[op | some op in input.ops; asks_gateway(op)] == []
+}
+
+permit if {
 	input.host.source == "gateway"
 	stays
 }
@@ -23,7 +30,7 @@ permit if {
 # A question about a host is answered to whoever could use the host.
 permit if {
 	within_reach
-	usable != set()
+	something_usable
 	asks_about_host
 }
 
@@ -44,6 +51,14 @@ asks_about_host if {
 	input.ops != []
 	[op | some op in input.ops; op.action != "gateway.read"] == []
 }
+
+something_granted if some _ in granted
+
+something_granted if some _ in allowing
+
+something_usable if usable != set()
+
+something_usable if some _ in allowing
 
 # usable are the profiles that let the caller do something on the host.
 usable := granted - denied
@@ -72,7 +87,30 @@ denied contains profile if {
 	some profile, _ in class.deny.groups[group]
 }
 
-# holds says that the caller holds some profile on a jump host.
+# METADATA
+# title: Rules that allow the caller commands on the host, by program
+# description: |
+#   Maps from the name of a program to the ids of the rules about it; those under
+#   the empty name are about any.
+allowing := held(class.allow.commands)
+
+# METADATA
+# title: Rules that deny the caller commands on the host, by program
+denying := held(class.deny.commands)
+
+held(commands) := [] if {
+	commands == {"any": {}, "groups": {}, "subjects": {}}
+} else := array.concat(
+	[rules | rules := commands.any; rules != {}],
+	array.concat(
+		[rules | rules := commands.subjects[input.subject.id]],
+		[rules | some group in input.subject.groups; rules := commands.groups[group]],
+	),
+)
+
+# holds says that the caller holds something on a jump host.
+holds(hop) if some _ in held(hop_class(hop).allow.commands)
+
 holds(hop) if some _ in hop_class(hop).allow.any
 
 holds(hop) if some _ in hop_class(hop).allow.subjects[input.subject.id]
@@ -126,7 +164,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   remedy: pick another host, or ask the operator for a rule in policy.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	data.site.hosts[input.host.alias]
-	count(granted) == 0
+	not something_granted
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
 
@@ -137,8 +175,8 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   remedy: pick another host; a rule of policy.yml that denies goes over those that allow
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	asks_about_host
-	count(granted) > 0
-	count(usable) == 0
+	something_granted
+	not something_usable
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
 
