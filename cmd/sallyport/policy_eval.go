@@ -51,7 +51,8 @@ Exit codes: 0 everything allowed, 2 something denied, 1 an error.`,
   tail -1 decisions.jsonl | sallyport policy eval --config /etc/sallyport --input - --explain
   sallyport plan --config ./sallyport --host web1 --command 'ls -Z' --output json |
     sallyport policy eval --config ./sallyport --input -`,
-		RunE: func(c *cobra.Command, bundles []string) error { return f.eval(c, bundles) },
+		Annotations: marked(readsConfig),
+		RunE:        func(c *cobra.Command, bundles []string) error { return f.eval(c, bundles) },
 	}
 	f.addTo(c)
 	c.Flags().BoolVar(&f.explain, "explain", false, "say why, and what would be allowed")
@@ -166,13 +167,22 @@ func (j *judge) evaluated(ctx context.Context, d kit.NamedDocument, explain bool
 		e.Logged = &loggedAnswer{ID: d.Document.ID, Allow: was.Allow, Codes: was.Codes(), Same: e.Same(*was)}
 	}
 	if explain {
-		x, err := j.engine.Explain(ctx, d.Document, nil)
+		x, err := j.engine.Explain(ctx, d.Document, j.elsewhere(ctx, d.Document))
 		if err != nil {
 			return e, err
 		}
 		e.Explanation = &x
 	}
 	return e, nil
+}
+
+// elsewhere are other hosts that the caller could use, where a configuration says
+// which there are.
+func (j *judge) elsewhere(ctx context.Context, d policy.Document) []tool.Target {
+	if j.stack == nil || d.Alias() == "" {
+		return nil
+	}
+	return j.stack.gateway.Elsewhere(ctx, d.Caller(), d.Alias())
 }
 
 func (e evaluated) write(w io.Writer) {
@@ -193,6 +203,9 @@ func (e evaluated) write(w io.Writer) {
 	}
 	if e.Explanation != nil {
 		writeExplanation(w, *e.Explanation)
+	}
+	if e.Explanation != nil && !e.Allow && len(e.Explanation.Changes) == 0 {
+		fmt.Fprintln(w, "\n  of the small changes to the call that were tried none would be allowed")
 	}
 }
 
@@ -243,8 +256,6 @@ func writeExplanation(w io.Writer, x tool.Explanation) {
 func writeChanges(w io.Writer, x tool.Explanation) {
 	if len(x.Changes) > 0 {
 		fmt.Fprintln(w, "\n  smallest changes that would be allowed")
-	} else if len(x.Failed) > 0 {
-		fmt.Fprintln(w, "\n  no small change to the call would be allowed, of those that were tried")
 	}
 	for _, c := range x.Changes {
 		fmt.Fprintf(w, "    %s\n", c.What)

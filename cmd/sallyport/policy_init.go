@@ -38,8 +38,9 @@ that is not what the record says, init tells.`,
 		Example: `  sallyport policy init ./night --name night
   sallyport policy init ./reports --recipe database_read_only
   sallyport policy init ./team --name team --config /etc/sallyport --from decisions.jsonl`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return f.init(c, args[0]) },
+		Annotations: marked(readsConfig),
+		Args:        cobra.ExactArgs(1),
+		RunE:        func(c *cobra.Command, args []string) error { return f.init(c, args[0]) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.name, "name", "", "name of the package below custom (default: that of the recipe)")

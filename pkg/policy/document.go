@@ -13,6 +13,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
+
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // Document is an input that was written down: in a file, or in a record of the
@@ -41,6 +43,15 @@ func (d Document) JSON() (json.RawMessage, error) {
 	}
 	return json.MarshalIndent(v, "", "  ")
 }
+
+// Caller is who made the call, as far as policy saw it.
+func (d Document) Caller() tool.Caller {
+	s := d.input.Subject
+	return tool.Caller{Subject: s.ID, Groups: s.Groups, Auth: s.Auth, Client: s.Client, Transport: s.Transport}
+}
+
+// Alias is the host that the call was for; empty for none.
+func (d Document) Alias() string { return d.input.Host.Alias }
 
 // About is in a word what the call was about, in letters for the name of a file:
 // the program of its command line, or its action.

@@ -108,7 +108,7 @@ func (x *explainer) heard(r *ast.Rule, e *topdown.Event) {
 		if _, speaks := spoken[name]; !speaks {
 			return
 		}
-	case s.Code == "" && name != "permit":
+	case s.Code == "" && name != "permit", name == "objections": // those are said by others already
 		return
 	}
 	if r.Head.Key != nil {
@@ -151,48 +151,87 @@ func (x *explainer) annotated(r *ast.Rule) (title, code string) {
 	return title, code
 }
 
+// fileOf is where something stands: the shipped rules below sallyport, others in
+// the directory that they were loaded from.
 func fileOf(l *ast.Location) string {
-	if l == nil {
+	switch {
+	case l == nil:
 		return ""
+	case strings.HasPrefix(l.File, "/sallyport/"), strings.HasPrefix(l.File, "/custom/"):
+		return l.File[1:]
 	}
-	return strings.TrimPrefix(l.File, "/")
+	return l.File
 }
 
-// grantsIn are the entries of policy.yml that grant or deny something to the
-// caller on the host.
+// grantsIn are the entries of policy.yml that say something to the caller on the
+// host: the profiles that are granted or denied, and the rules on commands that
+// are about a program of the call.
 func grantsIn(data baseData, in Input) []tool.Spoken {
 	class := stringAt(data.root, siteBundleName, "hosts", in.Host.Alias, "class")
 	if class == "" {
 		return nil
 	}
-	var all []tool.Spoken
-	for _, list := range []struct{ key, verb string }{{"allow", "grants"}, {"deny", "denies"}} {
-		at := []string{siteBundleName, "classes", class, list.key}
-		all = append(all, grantsAt(data.root, append(at, "any"), list.verb, "everybody")...)
+	g := entries{root: data.root, programs: programsOf(in)}
+	for _, list := range []struct{ key, profiles, commands string }{{"allow", "grants", "allows"}, {"deny", "denies", "denies"}} {
+		g.class = []string{siteBundleName, "classes", class, list.key}
+		g.add(list.profiles, list.commands, "everybody", "any")
 		for _, group := range in.Subject.Groups {
-			all = append(all, grantsAt(data.root, append(at, "groups", group), list.verb, "group "+group)...)
+			g.add(list.profiles, list.commands, "group "+group, "groups", group)
 		}
-		all = append(all, grantsAt(data.root, append(at, "subjects", in.Subject.ID), list.verb, in.Subject.ID)...)
+		g.add(list.profiles, list.commands, in.Subject.ID, "subjects", in.Subject.ID)
 	}
-	return all
+	return g.all
 }
 
-func grantsAt(root ast.Value, path []string, verb, to string) []tool.Spoken {
-	profiles, _ := valueAt(root, path...).(ast.Object)
-	if profiles == nil {
-		return nil
+func programsOf(in Input) []string {
+	programs := []string{""} // rules on any program
+	for _, op := range in.Ops {
+		if op.Command != nil {
+			for _, c := range op.Command.Commands {
+				programs = append(programs, c.Program)
+			}
+		}
 	}
-	var all []tool.Spoken
-	profiles.Foreach(func(k, v *ast.Term) {
-		profile, _ := k.Value.(ast.String)
-		line, _ := valueAt(v.Value, "line").(ast.Number)
-		n, _ := line.Int()
-		all = append(all, tool.Spoken{
-			Rule: stringAt(v.Value, "rule"), File: "policy.yml", Line: n,
-			Title: fmt.Sprintf("%s %s to %s", verb, string(profile), to),
+	slices.Sort(programs)
+	return slices.Compact(programs)
+}
+
+// entries collects entries of policy.yml.
+type entries struct {
+	root     ast.Value
+	class    []string // where the class says what it allows, or denies
+	programs []string
+	all      []tool.Spoken
+}
+
+// add adds what is said to somebody.
+func (g *entries) add(grants, allows, to string, at ...string) {
+	profiles, _ := valueAt(g.root, slices.Concat(g.class, at)...).(ast.Object)
+	if profiles != nil {
+		profiles.Foreach(func(k, v *ast.Term) {
+			profile, _ := k.Value.(ast.String)
+			g.entry(v.Value, fmt.Sprintf("%s %s to %s", grants, string(profile), to))
 		})
-	})
-	return all
+	}
+	for _, program := range g.programs {
+		ids, _ := valueAt(g.root, slices.Concat(g.class, []string{"commands"}, at, []string{program})...).(*ast.Array)
+		if ids == nil {
+			continue
+		}
+		ids.Foreach(func(t *ast.Term) {
+			id, _ := t.Value.(ast.String)
+			if rule := valueAt(g.root, siteBundleName, "rules", string(id)); rule != nil {
+				g.entry(rule, fmt.Sprintf("%s %s to %s", allows, stringAt(rule, "says"), to))
+			}
+		})
+	}
+}
+
+// entry adds an entry that says where it stands.
+func (g *entries) entry(v ast.Value, title string) {
+	line, _ := valueAt(v, "line").(ast.Number)
+	n, _ := line.Int()
+	g.all = append(g.all, tool.Spoken{Rule: stringAt(v, "rule"), File: "policy.yml", Line: n, Title: title})
 }
 
 func valueAt(root ast.Value, path ...string) ast.Value {

@@ -131,6 +131,28 @@ func TestExplainAllowed(t *testing.T) {
 	}
 }
 
+// Rules of policy.yml on commands are named where they are about a program of the
+// call.
+func TestExplainRulesOnCommands(t *testing.T) {
+	site := profileSite("readonly")
+	class := site.Classes["readonly"]
+	class.Allow.Commands.Groups = map[string]map[string][]string{"aiops": {"id": {"r7"}, "who": {"r8"}}}
+	site.Classes["readonly"] = class
+	site.Rules = map[string]policy.SiteRule{
+		"r7": {Rule: "rules[7]", Line: 21, Kind: "simple", Says: "id", Programs: []string{"id"}, Most: 0},
+		"r8": {Rule: "rules[8]", Line: 22, Kind: "simple", Says: "who", Programs: []string{"who"}, Most: 0},
+	}
+	e := newEngine(t, policy.Options{Site: site})
+	x := explain(t, e, policy.NewInput(runFacts("readonly", "id -u")))
+	want := tool.Spoken{Rule: "rules[7]", File: "policy.yml", Line: 21, Title: "allows id to group aiops"}
+	if !slices.Contains(x.Spoke, want) || slices.ContainsFunc(x.Spoke, func(s tool.Spoken) bool { return s.Rule == "rules[8]" }) {
+		t.Errorf("spoke %+v, want %+v and not rules[8]", x.Spoke, want)
+	}
+	if len(x.Changes) != 1 || x.Changes[0].Command != "id" {
+		t.Errorf("changes %+v, want id", x.Changes)
+	}
+}
+
 const teamRules = `package custom.team
 
 # METADATA
@@ -156,17 +178,18 @@ permit contains command if {
 `
 
 func TestExplainCustomPackages(t *testing.T) {
-	e := newEngine(t, policy.Options{Custom: []string{teamBundle(t, teamRules)}, Site: profileSite("readonly", "diagnose", "ops")})
+	dir := teamBundle(t, teamRules)
+	e := newEngine(t, policy.Options{Custom: []string{dir}, Site: profileSite("readonly", "diagnose", "ops")})
 	facts := runFacts("readonly", "uptime")
 	facts.Plan.Wish.Seconds = 900
 	x := explain(t, e, policy.NewInput(facts))
 	i := slices.IndexFunc(x.Spoke, func(s tool.Spoken) bool { return s.Rule == "custom.team.deny" })
 	want := tool.Spoken{
-		Rule: "custom.team.deny", File: "custom/team/team.rego", Line: 7,
+		Rule: "custom.team.deny", File: filepath.Join(dir, "custom/team/team.rego"), Line: 7,
 		Title: "Nobody on Fridays", Code: "friday", Detail: "shell.run by agent-7",
 	}
-	if i < 0 || x.Spoke[i] != want {
-		t.Errorf("spoke %+v, want %+v", x.Spoke, want)
+	if i < 0 || x.Spoke[i] != want || slices.ContainsFunc(x.Spoke, func(s tool.Spoken) bool { return s.Rule == "sallyport.objections" }) {
+		t.Errorf("spoke %+v, want %+v once", x.Spoke, want)
 	}
 	if len(x.Changes) != 1 || x.Changes[0].MaxSeconds != 60 || x.Changes[0].Command != "" {
 		t.Errorf("changes %+v, want max_seconds 60", x.Changes)

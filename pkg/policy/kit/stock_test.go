@@ -56,16 +56,6 @@ func opa(t testing.TB, args ...string) (stdout, stderr []byte, status int) {
 	return out.Bytes(), problems.Bytes(), cmd.ProcessState.ExitCode()
 }
 
-// repository is a fresh one.
-func repository(t testing.TB, r Repository) string {
-	t.Helper()
-	r.Dir = filepath.Join(t.TempDir(), "repository")
-	if _, err := Init(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	return r.Dir
-}
-
 // change changes a text in a file, which has to be there.
 func change(t testing.TB, file, from, to string) {
 	t.Helper()
