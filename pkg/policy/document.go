@@ -240,7 +240,7 @@ func (e *Engine) Ask(ctx context.Context, d Document) (Answer, error) {
 	if err := e.Ready(); err != nil {
 		return Answer{}, err
 	}
-	return e.ask(ctx, question{e.active.Load(), txn}, d), nil
+	return e.ask(ctx, question{revision: e.active.Load(), txn: txn}, d), nil
 }
 
 func (e *Engine) ask(ctx context.Context, q question, d Document) Answer {

@@ -21,39 +21,74 @@ import (
 // question is one state of policy and data that is asked more than once.
 type question struct {
 	revision *revision
+	compiler *ast.Compiler
+	store    storage.Store
 	txn      storage.Transaction
 }
 
-// explainTimeout bounds each of the evaluations that an explanation follows;
-// followed closely they take some twenty times as long.
+// explainTimeout bounds the evaluations that an explanation follows; followed
+// closely they take some twenty times as long.
 const explainTimeout = 5 * time.Second
+
+// aside takes what decides now to where it can be asked at leisure. All data is
+// in the revision, so an empty store does: a transaction of the engine's own,
+// held for as long as an explanation takes, would hold up the next activation,
+// and that every decision.
+func (e *Engine) aside(ctx context.Context) (question, error) {
+	q, err := e.current(ctx)
+	if err != nil {
+		return q, err
+	}
+	q.store = newStore()
+	if q.txn, err = q.store.NewTransaction(ctx); err != nil {
+		return q, err
+	}
+	decide, err := prepare(ctx, entryPoint, q.compiler, q.store, q.txn)
+	if err != nil {
+		return q, err
+	}
+	q.revision.decide = *decide
+	return q, nil
+}
+
+// current is a copy of the active revision and its compiler, of one moment.
+func (e *Engine) current(ctx context.Context) (question, error) {
+	txn, err := e.store.NewTransaction(ctx)
+	if err != nil {
+		return question{}, err
+	}
+	defer e.store.Abort(ctx, txn)
+	if err := e.Ready(); err != nil {
+		return question{}, err
+	}
+	r := *e.active.Load()
+	return question{revision: &r, compiler: e.manager.GetCompiler()}, nil
+}
 
 // Explain says why a document is judged as it is, and which small changes to the
 // call would be allowed now. Others are hosts that the caller could use instead.
 // What is not allowed is not named as a change: each was judged.
 func (e *Engine) Explain(ctx context.Context, d Document, others []tool.Target) (tool.Explanation, error) {
-	txn, err := e.store.NewTransaction(ctx)
+	q, err := e.aside(ctx)
 	if err != nil {
 		return tool.Explanation{}, err
 	}
-	defer e.store.Abort(ctx, txn)
-	if err := e.Ready(); err != nil {
-		return tool.Explanation{}, err
-	}
-	q := question{e.active.Load(), txn}
-	x := explainer{engine: e, question: q, ctx: ctx, compiler: e.manager.GetCompiler(), document: d}
+	defer q.store.Abort(ctx, q.txn)
+	x := explainer{engine: e, question: q, document: d}
 	answer := e.ask(ctx, q, d)
-	if err := x.listen(); err != nil {
+	following, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	if err := x.listen(following); err != nil {
 		return tool.Explanation{}, err
 	}
 	x.out.Spoke = append(x.out.Spoke, grantsIn(q.revision.data, d.input)...)
 	if answer.Allow {
 		return x.out, nil
 	}
-	if err := x.followPermits(); err != nil {
+	if err := x.followPermits(following); err != nil {
 		return tool.Explanation{}, err
 	}
-	x.out.Changes = (&nearest{engine: e, question: q, ctx: ctx}).search(d, answer, others)
+	x.out.Changes = (&nearest{engine: e, question: q}).search(ctx, d, answer, others)
 	return x.out, nil
 }
 
@@ -61,36 +96,37 @@ func (e *Engine) Explain(ctx context.Context, d Document, others []tool.Target) 
 type explainer struct {
 	engine   *Engine
 	question question
-	ctx      context.Context
-	compiler *ast.Compiler
 	document Document
 	out      tool.Explanation
 }
 
 // follow evaluates a query under a witness.
-func (x *explainer) follow(query string, w *witness, options ...rego.EvalOption) error {
-	pq, err := prepare(x.ctx, query, x.compiler, x.engine.store, x.question.txn)
+func (x *explainer) follow(ctx context.Context, query string, w *witness, options ...rego.EvalOption) error {
+	q := x.question
+	pq, err := prepare(ctx, query, q.compiler, q.store, q.txn)
 	if err != nil {
 		return err
 	}
 	cancel := topdown.NewCancel()
-	defer time.AfterFunc(explainTimeout, cancel.Cancel).Stop()
-	defer context.AfterFunc(x.ctx, cancel.Cancel)()
-	_, err = pq.Eval(x.ctx, append(options,
-		rego.EvalParsedInput(x.document.value), rego.EvalTransaction(x.question.txn), rego.EvalTime(x.engine.now()),
-		rego.EvalExternalCancel(cancel), rego.EvalQueryTracer(w), rego.EvalBaseCache(x.question.revision.data),
+	defer context.AfterFunc(ctx, cancel.Cancel)()
+	_, err = pq.Eval(ctx, append(options,
+		rego.EvalParsedInput(x.document.value), rego.EvalTransaction(q.txn), rego.EvalTime(x.engine.now()),
+		rego.EvalExternalCancel(cancel), rego.EvalQueryTracer(w), rego.EvalBaseCache(q.revision.data),
 		rego.EvalInterQueryBuiltinValueCache(x.engine.values),
 	)...)
 	var broken *topdown.Error
-	if errors.As(err, &broken) && !topdown.IsCancel(err) { // a policy that breaks is explained as far as it came
+	switch {
+	case ctx.Err() != nil:
+		return errTimeout
+	case errors.As(err, &broken): // a policy that breaks is explained as far as it came
 		return nil
 	}
 	return err
 }
 
 // listen finds the rules that spoke in the decision.
-func (x *explainer) listen() error {
-	err := x.follow(entryPoint, newWitness(x.compiler, x.heard))
+func (x *explainer) listen(ctx context.Context) error {
+	err := x.follow(ctx, entryPoint, newWitness(x.question.compiler, x.heard))
 	slices.SortFunc(x.out.Spoke, func(a, b tool.Spoken) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Detail, b.Detail))
 	})
@@ -137,7 +173,7 @@ func readSaid(s *tool.Spoken, v ast.Value) {
 // annotated are the title and the code that stand in a rule's annotation, or the
 // title of its package.
 func (x *explainer) annotated(r *ast.Rule) (title, code string) {
-	for _, ref := range x.compiler.GetAnnotationSet().Chain(r) {
+	for _, ref := range x.question.compiler.GetAnnotationSet().Chain(r) {
 		a := ref.Annotations
 		if a == nil {
 			continue
@@ -253,10 +289,10 @@ func stringAt(root ast.Value, path ...string) string {
 
 // followPermits follows each rule that could have permitted the call, and did
 // not, down to the conditions that failed.
-func (x *explainer) followPermits() error {
-	for _, query := range permits(x.compiler) {
-		w := newWitness(x.compiler, func(*ast.Rule, *topdown.Event) {})
-		if err := x.follow(query, w, rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false)); err != nil {
+func (x *explainer) followPermits(ctx context.Context) error {
+	for _, query := range permits(x.question.compiler) {
+		w := newWitness(x.question.compiler, func(*ast.Rule, *topdown.Event) {})
+		if err := x.follow(ctx, query, w, rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false)); err != nil {
 			return err
 		}
 		var tried []*attempt

@@ -20,7 +20,6 @@ import (
 type nearest struct {
 	engine   *Engine
 	question question
-	ctx      context.Context
 	judged   int
 }
 
@@ -63,16 +62,15 @@ func (v variant) with(k kind, what string) variant {
 
 // search goes from the call as it is to those with one change, two changes and
 // so on, and stops at the first number of changes that something is allowed with.
-func (n *nearest) search(d Document, refused Answer, others []tool.Target) []tool.Alternative {
+func (n *nearest) search(ctx context.Context, d Document, refused Answer, others []tool.Target) []tool.Alternative {
 	if d.input.Version != InputVersion || refused.Problem != "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, maxSearch)
+	ctx, cancel := context.WithTimeout(ctx, maxSearch)
 	defer cancel()
-	n.ctx = ctx
 	open := []variant{{input: d.input}}
 	for range maxChanges {
-		found, refused := n.try(open, others)
+		found, refused := n.try(ctx, open, others)
 		if len(found) > 0 {
 			return alternatives(d.input, found)
 		}
@@ -82,10 +80,10 @@ func (n *nearest) search(d Document, refused Answer, others []tool.Target) []too
 }
 
 // try has all that one more change makes of some calls judged.
-func (n *nearest) try(open []variant, others []tool.Target) (found, refused []variant) {
+func (n *nearest) try(ctx context.Context, open []variant, others []tool.Target) (found, refused []variant) {
 	for _, from := range open {
 		for _, v := range n.changed(from, others) {
-			a, ok := n.judge(v.input)
+			a, ok := n.judge(ctx, v.input)
 			switch v.reasons = len(a.Reasons); {
 			case !ok:
 			case a.Allow:
@@ -116,12 +114,12 @@ func promising(all []variant) []variant {
 	return all[:min(len(all), maxOpen)]
 }
 
-func (n *nearest) judge(in Input) (a Answer, ok bool) {
-	if n.judged >= maxJudged || n.ctx.Err() != nil {
+func (n *nearest) judge(ctx context.Context, in Input) (a Answer, ok bool) {
+	if n.judged >= maxJudged || ctx.Err() != nil {
 		return a, false
 	}
 	n.judged++
-	return n.engine.ask(n.ctx, n.question, in.Document()), true
+	return n.engine.ask(ctx, n.question, in.Document()), true
 }
 
 // commands are the edits of the command line, if the call has one.

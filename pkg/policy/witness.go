@@ -60,6 +60,9 @@ func (w *witness) TraceEvent(e topdown.Event) {
 			w.fail(a, expr, &e)
 		}
 	case topdown.ExitOp:
+		if r, ok := e.Node.(*ast.Rule); ok {
+			w.heard(r, &e)
+		}
 		if a := w.attempts[e.QueryID]; a != nil {
 			w.exit(a, &e)
 		}
@@ -71,7 +74,13 @@ func exprOf(n ast.Node) *ast.Expr {
 	return expr
 }
 
+// maxAttempts bounds what is remembered of a policy that tries very much.
+const maxAttempts = 100_000
+
 func (w *witness) enter(e *topdown.Event) {
+	if len(w.attempts) == maxAttempts {
+		return
+	}
 	a := &attempt{}
 	switch n := e.Node.(type) {
 	case *ast.Rule:
@@ -100,10 +109,6 @@ func (w *witness) fail(a *attempt, expr *ast.Expr, e *topdown.Event) {
 
 func (w *witness) exit(a *attempt, e *topdown.Event) {
 	a.held = true
-	if a.rule != nil {
-		w.heard(a.rule, e)
-		return
-	}
 	if term := comprehended(a.at, a.body); term != nil && len(a.elements) < maxElements {
 		if text := shown(e.Plug(term).Value); !slices.Contains(a.elements, text) {
 			a.elements = append(a.elements, text)
