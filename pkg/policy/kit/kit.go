@@ -109,7 +109,7 @@ func (l *loaded) modules() map[string]*ast.Module {
 	return all
 }
 
-// compiler is one under which the gateway's rules hold, and strict besides.
+// compiler holds bundles to what the gateway holds them to.
 func (l *loaded) compiler() *ast.Compiler {
 	return ast.NewCompiler().WithCapabilities(l.capabilities).WithSchemas(l.schemas).
 		WithUseTypeCheckAnnotations(true).WithEnablePrintStatements(true)
