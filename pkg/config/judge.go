@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // CommandRule judges one command of a command line by its words. It is one of
@@ -100,7 +98,7 @@ func program(s string) *fault {
 func notEmpty(read field) field {
 	return func(v value) {
 		read(v)
-		if v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
+		if emptyList(v) {
 			v.fail(faultf("put something into it, or remove it", "is empty, so it can never match"))
 		}
 	}

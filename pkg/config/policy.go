@@ -18,6 +18,8 @@ type sitePolicy struct {
 	tags       map[string]limitLayer
 	network    SiteNetwork
 	rules      []rule
+	files      []rule
+	adhoc      []adhocRule
 	rulesAt    place
 	reload     ReloadGrant
 }
@@ -41,6 +43,7 @@ type rule struct {
 	groups, subjects []string
 	profiles         []string
 	commands         []CommandRule
+	files            *filePaths // of a rule of files:
 
 	place   place    // of the rule
 	written written  // what it says about commands
@@ -97,6 +100,7 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 	}
 	var version int
 	known := newNames(inv)
+	known.addTags(adhocTags(root))
 	root.object(fields{
 		"version":          integer(&version, 1, 3),
 		"known_hosts_path": text(&p.knownHosts),
@@ -104,8 +108,10 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		"network":          p.readNetwork,
 		"rules": func(v value) {
 			p.rulesAt = v.place
-			l.rules(&p.rules, known)(v)
+			rules(&p.rules, known, l.rule)(v)
 		},
+		"files":   rules(&p.files, known, l.fileRule),
+		"connect": p.readConnect(known),
 		"overrides": func(v value) {
 			v.object(fields{
 				"aliases": overrides(p.aliases, known.aliases, "alias"),
@@ -114,12 +120,20 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		},
 		"reload": p.readReload,
 	})
-	if len(p.rules) == 0 && !l.report.failed() {
+	p.numberFiles()
+	if !l.report.failed() {
+		p.checkFiles(inv.hosts(), known)
+		p.checkAdhoc()
+	}
+	if len(p.all()) == 0 && !l.report.failed() {
 		root.warn(faultf("add a rule, such as - {action: allow, profile: readonly}", "no rule grants anything, so every call on a host will be refused"))
 	}
 	p.takeOver(version, known)
 	return p
 }
+
+// all are the rules on hosts, those of files: behind the others.
+func (p *sitePolicy) all() []rule { return slices.Concat(p.rules, p.files) }
 
 // limits stores a layer of limits.
 func limits(layer *limitLayer) field {
@@ -211,12 +225,18 @@ func newNames(inv *inventory) hostNames {
 	return known
 }
 
-// rules stores the list of rules.
-func (l *loader) rules(p *[]rule, known hostNames) field {
+func (n hostNames) addTags(tags []string) {
+	for _, tag := range tags {
+		n.tags[tag] = true
+	}
+}
+
+// rules stores a list of rules.
+func rules(p *[]rule, known hostNames, read func(value, hostNames) rule) field {
 	return func(v value) {
 		names := map[string]int{}
 		v.items(func(item value) {
-			r := l.rule(item, known)
+			r := read(item, known)
 			item.claim(names, r.name, fmt.Sprintf("name %q", r.name))
 			if r.name == "" {
 				r.name = item.path
@@ -230,16 +250,9 @@ func (l *loader) rule(v value, known hostNames) rule {
 	r := rule{line: v.line, place: v.place}
 	var profile string
 	isProfile := oneOf(l.profiles()...)
-	keys := fields{
-		"name":     text(&r.name, name(maxAlias)),
-		"action":   text(&r.action, oneOf("allow", "deny")),
-		"aliases":  matching(&r.aliases, known.aliases, "alias"),
-		"tags":     matching(&r.tags, known.tags, "tag"),
-		"groups":   people(&r.groups),
-		"subjects": people(&r.subjects),
-		"profile":  text(&profile, isProfile),
-		"profiles": texts(&r.profiles, isProfile),
-	}
+	keys := r.scope(known)
+	keys["profile"] = text(&profile, isProfile)
+	keys["profiles"] = texts(&r.profiles, isProfile)
 	maps.Copy(keys, r.written.commandFields())
 	if !v.object(keys, "action") {
 		return r
@@ -257,16 +270,30 @@ func (l *loader) rule(v value, known hostNames) rule {
 	return r
 }
 
+// scope are the keys by which any rule says on which hosts and for whom it is.
+func (r *rule) scope(known hostNames) fields {
+	return fields{
+		"name":     text(&r.name, name(maxAlias)),
+		"action":   text(&r.action, oneOf("allow", "deny")),
+		"aliases":  matching(&r.aliases, known.aliases, "alias"),
+		"tags":     matching(&r.tags, known.tags, "tag"),
+		"groups":   people(&r.groups),
+		"subjects": people(&r.subjects),
+	}
+}
+
 // people stores whom a rule is for. An empty list could be read as anyone or as
 // nobody, so it is refused.
 func people(p *[]string) field {
 	return func(v value) {
 		texts(p, person)(v)
-		if v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
+		if emptyList(v) {
 			v.fail(faultf("remove it to mean anyone", "names nobody"))
 		}
 	}
 }
+
+func emptyList(v value) bool { return v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 }
 
 func (l *loader) profiles() []string {
 	if l.Profiles != nil {

@@ -11,6 +11,10 @@ type Site struct {
 	Classes map[string]Class       `json:"classes"` // by SiteHost.Class
 	Rules   map[string]CommandRule `json:"rules"`   // those on commands, by the ids that classes name
 	Texts   DenyTexts              `json:"texts"`   // of all deny_substrings
+	Files   map[string]FileRule    `json:"files"`   // rules on files, by the ids that classes name
+	Adhoc   []AdhocRule            `json:"adhoc"`   // rules on hosts that are not in the inventory
+	Connect Connect                `json:"connect"` // whom those are about
+	Names   map[string]string      `json:"names"`   // aliases by host name, where there are such rules
 	Network SiteNetwork            `json:"network"`
 	Limits  Limits                 `json:"limits"` // for a call to the gateway itself
 	Gateway Gateway                `json:"gateway"`
@@ -24,8 +28,9 @@ type SiteHost struct {
 
 // Class is what the rules say about all hosts that the same rules match.
 type Class struct {
-	Allow Grants `json:"allow"`
-	Deny  Grants `json:"deny"`
+	Allow Grants     `json:"allow"`
+	Deny  Grants     `json:"deny"`
+	Files FileGrants `json:"files"`
 }
 
 // Grants are the profiles granted, by whom to: anyone, a group, a subject; and
@@ -72,25 +77,46 @@ func newSite(hosts []Host, p *sitePolicy) Site {
 		Version: 1,
 		Hosts:   make(map[string]SiteHost, len(hosts)),
 		Classes: map[string]Class{},
+		Files:   fileRules(p.files),
+		Adhoc:   []AdhocRule{},
+		Connect: newConnect(p.adhoc),
+		Names:   hostsByName(hosts, p.adhoc),
 		Network: p.network,
 		Limits:  newLimits(p.layers(Host{})),
 		Gateway: Gateway{Reload: p.reload},
 		Rules:   commandRules(p.rules),
 	}
-	matcher := newMatcher(p.rules)
-	names := map[string]string{}
+	classes := classifier{rules: p.all(), names: map[string]string{}, classes: s.Classes}
+	matcher := newMatcher(classes.rules)
 	for _, h := range hosts {
-		set := matcher.match(h)
-		class, ok := names[set.key()]
-		if !ok {
-			class = fmt.Sprintf("c%d", len(names))
-			names[set.key()] = class
-			s.Classes[class] = newClass(p.rules, set)
+		s.Hosts[h.Alias] = SiteHost{Class: classes.of(matcher.match(h)), Limits: p.hostLimits(h, s.Limits)}
+	}
+	for _, r := range p.adhoc {
+		class := ""
+		if r.action == "allow" {
+			class = classes.of(r.matches(matcher, classes.rules))
 		}
-		s.Hosts[h.Alias] = SiteHost{Class: class, Limits: p.hostLimits(h, s.Limits)}
+		s.Adhoc = append(s.Adhoc, r.site(hosts, class))
 	}
 	s.Texts = newDenyTexts(s.allLimits())
 	return s
+}
+
+// classifier names sets of rules, and keeps what each says.
+type classifier struct {
+	rules   []rule
+	names   map[string]string // by the set's key
+	classes map[string]Class
+}
+
+func (c classifier) of(set ruleSet) string {
+	name, ok := c.names[set.key()]
+	if !ok {
+		name = fmt.Sprintf("c%d", len(c.names))
+		c.names[set.key()] = name
+		c.classes[name] = newClass(c.rules, set)
+	}
+	return name
 }
 
 func (s Site) allLimits() []Limits {
@@ -112,11 +138,14 @@ func (p *sitePolicy) hostLimits(h Host, all Limits) Limits {
 // newClass collects what a set of rules grants and denies. Where several grant
 // the same, the first in the file is named.
 func newClass(rules []rule, set ruleSet) Class {
-	c := Class{Allow: newGrants(), Deny: newGrants()}
+	c := Class{Allow: newGrants(), Deny: newGrants(), Files: newFileGrants()}
 	for i := range set.all() {
-		if r := rules[i]; r.action == "deny" {
+		switch r := rules[i]; {
+		case r.files != nil:
+			c.Files.add(r)
+		case r.action == "deny":
 			c.Deny.add(i, r)
-		} else {
+		default:
 			c.Allow.add(i, r)
 		}
 	}

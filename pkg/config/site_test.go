@@ -169,8 +169,10 @@ reload: {groups: [admins]}
 	const commands = `"commands":{"any":{},"groups":{},"subjects":{}}`
 	const want = `{"version":1,` +
 		`"hosts":{"web1":{"class":"c0","limits":` + limits + `}},` +
-		`"classes":{"c0":{"allow":{"any":{"readonly":{"rule":"rules[0]","line":4}},"groups":{"sre":{"ops":{"rule":"fix","line":5}}},"subjects":{},` + commands + `},"deny":{"any":{},"groups":{},"subjects":{},` + commands + `}}},` +
+		`"classes":{"c0":{"allow":{"any":{"readonly":{"rule":"rules[0]","line":4}},"groups":{"sre":{"ops":{"rule":"fix","line":5}}},"subjects":{},` + commands + `},"deny":{"any":{},"groups":{},"subjects":{},` + commands + `},` +
+		`"files":{"allow":{"any":{},"groups":{},"subjects":{}},"deny":{"any":{},"groups":{},"subjects":{}}}}},` +
 		`"rules":{},"texts":{"meaning":{},"programs":{},"spellings":{}},` +
+		`"files":{},"adhoc":[],"connect":{"allow":{"any":[],"groups":{},"subjects":{}},"deny":{"any":[],"groups":{},"subjects":{}}},"names":{},` +
 		`"network":{"closed":true,"allow":{"4":{"8":{"00001010":"10.0.0.0/8"}},"6":{}},"block":{"4":{},"6":{}}},` +
 		`"limits":` + limits + `,` +
 		`"gateway":{"reload":{"local":true,"groups":{"admins":true},"subjects":{}}}}`

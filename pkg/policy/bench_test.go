@@ -63,6 +63,7 @@ var measured = map[string]string{
 	"command":  "systemctl status nginx",
 	"options":  "journalctl -u nginx --no-pager -n 100",
 	"pipeline": "ps aux | grep -v grep | grep nginx | wc -l",
+	"file":     "tail -n 100 /var/log/nginx/error.log",
 }
 
 // writer is a log that keeps its lines nowhere.
@@ -147,7 +148,7 @@ func BenchmarkNew(b *testing.B) {
 // Allocations are what a decision's time goes by, and are the same on every
 // machine. They are bounded, and do not grow with hosts and rules.
 func TestAllocations(t *testing.T) {
-	bounds := map[string]float64{"command": 1200, "options": 1380, "pipeline": 2000}
+	bounds := map[string]float64{"command": 1225, "options": 1395, "pipeline": 2035, "file": 1320}
 	small := newEngine(t, policy.Options{Site: sizedSite(10, 10)})
 	large := newEngine(t, policy.Options{Site: sizedSite(10_000, 1000)})
 	for name, line := range measured {
@@ -181,7 +182,7 @@ func ruledSite(rules int) policy.Site {
 		}
 	}
 	s.Rules[rule] = policy.SiteRule{Kind: "structured", Programs: []string{"systemctl"}, Most: -1, Prefix: []string{"status"}, Fixed: 1}
-	s.Rules["0.1"] = policy.SiteRule{Kind: "simple", Programs: []string{"ps", "grep", "wc", "journalctl"}, Most: 6}
+	s.Rules["0.1"] = policy.SiteRule{Kind: "simple", Programs: []string{"ps", "grep", "wc", "journalctl", "tail"}, Most: 6}
 	s.Rules["0.2"] = policy.SiteRule{Kind: "structured", Programs: []string{"systemctl"}, Most: -1, Parts: []string{"restart", "sshd"}}
 	allow["systemctl"], deny["systemctl"] = []string{rule}, []string{"0.2"}
 	for _, program := range s.Rules["0.1"].Programs {
@@ -197,7 +198,7 @@ func ruledSite(rules int) policy.Site {
 
 // Rules are found by the program, so that it costs nothing to have many.
 func TestAllocationsOfRules(t *testing.T) {
-	bounds := map[string]float64{"command": 1600, "options": 1400, "pipeline": 2200}
+	bounds := map[string]float64{"command": 1620, "options": 1400, "pipeline": 2200, "file": 1400}
 	few, many := newEngine(t, policy.Options{Site: ruledSite(10)}), newEngine(t, policy.Options{Site: ruledSite(2000)})
 	for name, line := range measured {
 		allocs := func(e *policy.Engine) float64 {
@@ -212,6 +213,55 @@ func TestAllocationsOfRules(t *testing.T) {
 		if large > 1.1*small {
 			t.Errorf("%s: %.0f allocations with many rules are more than 1.1 times the %.0f with few", name, large, small)
 		}
+	}
+}
+
+// filesSite has rules on files, most of which are about other paths than those
+// that are read.
+func filesSite(rules int) policy.Site {
+	s := profileSite("readonly")
+	s.Files = map[string]policy.SiteFile{}
+	paths := policy.SitePaths{
+		Exact: map[string][]string{}, Under: map[string][]string{"/var/log": {"0"}},
+		Globs: map[string][]policy.SitePathGlob{}, Above: map[string][]string{},
+	}
+	for i := range rules {
+		id, dir := fmt.Sprint(i), fmt.Sprintf("/srv/%d", i)
+		s.Files[id] = policy.SiteFile{Rule: id, Read: []string{dir + "/**"}}
+		paths.Rules = append(paths.Rules, id)
+		paths.Exact[dir+"/a"], paths.Under[dir] = []string{id}, []string{id}
+		paths.Globs[dir] = []policy.SitePathGlob{{Rule: id, Text: dir + "/*", Expression: "^" + dir + "/[^/]+$", Reach: "^" + dir + "$"}}
+		paths.Above[dir] = []string{id}
+	}
+	denied := paths
+	denied.Under = map[string][]string{"/var/log/secret": {"0"}}
+	c := s.Classes["readonly"]
+	c.Files.Allow.Any = map[string]policy.SitePaths{"read": paths}
+	c.Files.Deny.Any = map[string]policy.SitePaths{"read": denied}
+	s.Classes["readonly"] = c
+	return s
+}
+
+// Rules on files are found by the path, so that it costs nothing to have many.
+func TestAllocationsOfFiles(t *testing.T) {
+	few, many := newEngine(t, policy.Options{Site: filesSite(10)}), newEngine(t, policy.Options{Site: filesSite(5000)})
+	allocs := func(e *policy.Engine) float64 {
+		in := policy.NewInput(runFacts("readonly", measured["file"]))
+		judge := func() {
+			if d := e.Decide(t.Context(), in, policy.Mark{}); !d.Allow {
+				t.Fatal(d.Reasons)
+			}
+		}
+		judge()
+		return testing.AllocsPerRun(100, judge)
+	}
+	small, large := allocs(few), allocs(many)
+	t.Logf("%.0f allocations with 10 rules, %.0f with 5,000", small, large)
+	if small > 1550 && !raceDetector {
+		t.Errorf("%.0f allocations, more than 1550", small)
+	}
+	if large > 1.05*small {
+		t.Errorf("%.0f allocations with many rules are more than 1.05 times the %.0f with few", large, small)
 	}
 }
 
@@ -253,6 +303,29 @@ func TestLargestLines(t *testing.T) {
 		}
 		if n := size(d.Reasons); n > 16<<10 {
 			t.Errorf("%s: the reasons have %d bytes", name, n)
+		}
+	}
+}
+
+// So are they by rules on files.
+func TestLargestLinesByFiles(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: filesSite(1000)})
+	for line, allow := range map[string]bool{
+		"cat" + strings.Repeat(" /var/log/a", 900):         true,
+		"cat" + strings.Repeat(" /var/log/a/b/c/d/e", 800): true,
+		"cat" + strings.Repeat(" /var/log/secret", 900):    false,
+		"ls" + strings.Repeat(" /etc", 900):                false,
+		"cat" + strings.Repeat(" a", 900):                  false,
+		"cat /var/log" + strings.Repeat("/x", 100):         true,
+	} {
+		began := time.Now()
+		d := judge(t, e, "readonly", line)
+		t.Logf("%.20s: %v, %d reasons", line, time.Since(began), len(d.Reasons))
+		if d.Allow != allow {
+			t.Errorf("%.20s: allow %v, want %v: %.300v", line, d.Allow, allow, d.Reasons)
+		}
+		if n := size(d.Reasons); n > 16<<10 {
+			t.Errorf("%.20s: the reasons have %d bytes", line, n)
 		}
 	}
 }

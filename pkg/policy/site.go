@@ -29,6 +29,10 @@ type Site struct {
 	Classes map[string]SiteClass `json:"classes"` // hosts to which the same rules apply share one
 	Rules   map[string]SiteRule  `json:"rules"`   // on commands, by the ids that classes name
 	Texts   SiteTexts            `json:"texts"`   // of all deny_substrings
+	Files   map[string]SiteFile  `json:"files"`   // rules on files, by the ids that classes name
+	Adhoc   []SiteAdhoc          `json:"adhoc"`   // rules on hosts that are not in the inventory
+	Connect SiteConnect          `json:"connect"` // whom those are about
+	Names   map[string]string    `json:"names"`   // aliases by host name, where there are such rules
 	Network SiteNetwork          `json:"network"`
 	Limits  SiteLimits           `json:"limits"` // of calls without a host
 	Gateway SiteGateway          `json:"gateway"`
@@ -42,8 +46,9 @@ type SiteHost struct {
 
 // SiteClass is what may be done, and what must not, on the hosts of a class.
 type SiteClass struct {
-	Allow SiteGrants `json:"allow"`
-	Deny  SiteGrants `json:"deny"`
+	Allow SiteGrants     `json:"allow"`
+	Deny  SiteGrants     `json:"deny"`
+	Files SiteFileGrants `json:"files"`
 }
 
 // SiteGrants says which profiles hold for whom: profile name to the rule that
@@ -210,6 +215,7 @@ func (s *Site) fill() {
 	for name, c := range s.Classes {
 		c.Allow.fill()
 		c.Deny.fill()
+		c.Files.fill()
 		s.Classes[name] = c
 	}
 	for id, r := range s.Rules {
@@ -217,6 +223,8 @@ func (s *Site) fill() {
 		r.Indices, r.Patterns = list(r.Indices), list(r.Patterns)
 		s.Rules[id] = r
 	}
+	s.fillFiles()
+	s.fillAdhoc()
 	s.Network.Allow, s.Network.Block = made(s.Network.Allow), made(s.Network.Block)
 	s.Limits.DenySubstrings = list(s.Limits.DenySubstrings)
 	reload := &s.Gateway.Reload
@@ -266,6 +274,9 @@ func (s *Site) validate() error {
 	}
 	if err := s.Texts.validate(); err != nil {
 		add("texts: %w", err)
+	}
+	for _, problem := range slices.Concat(s.checkFiles(), s.checkAdhoc()) {
+		add("%w", problem)
 	}
 	if err := s.Limits.validate(); err != nil {
 		add("limits: %w", err)

@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -37,14 +38,21 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 200, "rounds of the warm comparison")
 	hosts := flag.Int("hosts", 100, "hosts of the fan-out")
+	size := flag.Int64("size", 1024, "MiB of the file that is moved")
+	only := flag.Bool("files", false, "compare the moving of files and nothing else")
+	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
 	b.setUp()
-	b.warm(*rounds)
-	b.cold(max(10, *rounds/10))
-	b.fan(*hosts, 5)
-	b.idle()
+	if !*only {
+		b.warm(*rounds)
+		b.cold(max(10, *rounds/10))
+		b.fan(*hosts, 5)
+		b.idle()
+	}
+	debug.SetGCPercent(*gc)
+	b.files(*size*mib, *size*mib/8, 3)
 }
 
 // bench is the sshd, the gateway and what must be taken down at the end. It is

@@ -15,13 +15,17 @@ refused contains command if {
 }
 
 # A line has up to 64 commands; what is wrong with the first few is enough to
-# learn from.
-unpermitted := [command |
-	some line in lines
-	line.certainty in {"static", "pattern"}
-	some command in line.commands
-	not permitted(command)
-]
+# learn from. What a tool does with a file is explained as the command that it
+# amounts to.
+unpermitted := array.concat(
+	[command |
+		some line in lines
+		line.certainty in {"static", "pattern"}
+		some command in line.commands
+		not permitted(command)
+	],
+	unreadable,
+)
 
 # METADATA
 # title: The program is in nothing that you are granted

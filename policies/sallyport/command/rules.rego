@@ -46,7 +46,7 @@ place(found) := sprintf("%s (policy.yml:%d)", [found.rule, found.line])
 
 # calls are the calls of programs that an op comes to, in a container, too.
 calls(op) := array.concat(
-	[call | some command in op.command.commands; some call in rule.calls(command)],
+	[call | some command in commands_of(op); some call in rule.calls(command)],
 	[call | some call in called_inside(op.argv)],
 )
 

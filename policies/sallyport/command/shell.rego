@@ -32,7 +32,15 @@ permitted(command) if command in data.custom[_].permit
 deny contains reason.of(rego.metadata.rule(), detail) if {
 	some name in host.denied
 	some op in input.ops
-	some command in op.command.commands
+	some command in commands_of(op)
 	grammar.permits(data.sallyport.profiles.named[name], command)
 	detail := sprintf("%s is in the denied profile %s", [called(command), name])
+}
+
+# commands_of are the commands that an op consists of or amounts to.
+commands_of(op) := op.command.commands
+
+commands_of(op) := equivalents(op) if {
+	op.place == "host"
+	not op.derived
 }

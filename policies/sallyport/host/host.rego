@@ -1,13 +1,14 @@
 # METADATA
 # title: Who may use which host
 # description: |
-#   A host has to be in the inventory, of a kind whose shell is known, and some
-#   rule of policy.yml has to grant the caller a profile or commands on it; the
-#   same goes for each jump host on the way. Which commands are permitted is not
-#   asked here.
-#   Whoever could use a host may ask about it, and it is in the lists of nobody else.
+#   A host has to be of a kind whose shell is known, and in the inventory, or one
+#   that a rule of connect: lets the caller go to. Some rule of policy.yml has to
+#   grant the caller a profile, commands or files on it; the same goes for each jump
+#   host on the way. Which of them is not asked here. Whoever could use a host may
+#   ask about it and connect to it, and it is in the lists of nobody else.
 package sallyport.host
 
+import data.sallyport.file
 import data.sallyport.lib.reason
 
 permit if {
@@ -18,7 +19,7 @@ permit if {
 
 permit if {
 	within_reach
-	some _ in allowing
+	something_granted
 	[op | some op in input.ops; asks_gateway(op)] == []
 }
 
@@ -34,10 +35,28 @@ permit if {
 	asks_about_host
 }
 
+# Whoever may go to a host outside of the inventory may do so before anything is
+# granted there.
+permit if {
+	within_reach
+	something_usable
+	opens
+}
+
+# What the caller has of its own it may always let go.
+permit if settles
+
 within_reach if {
 	input.host.source == "inventory"
 	input.host.kind == "posix"
-	[hop | some hop in input.host.via; not holds(hop)] == []
+	[i | some i, _ in input.host.via; not holds(i)] == []
+}
+
+within_reach if {
+	input.host.source == "adhoc"
+	input.host.kind == "posix"
+	admission
+	[i | some i, _ in input.host.via; not holds(i)] == []
 }
 
 # METADATA
@@ -52,18 +71,38 @@ asks_about_host if {
 	[op | some op in input.ops; op.action != "gateway.read"] == []
 }
 
+opens if {
+	input.ops != []
+	[op | some op in input.ops; op.action != "conn.open"] == []
+}
+
+settles if {
+	input.ops != []
+	[op | some op in input.ops; not op.action in {"conn.close", "identity.read"}] == []
+}
+
 something_granted if some _ in granted
 
 something_granted if some _ in allowing
 
+something_granted if file.governs
+
+# METADATA
+# title: The caller could do something on the host
 something_usable if usable != set()
 
 something_usable if some _ in allowing
 
+something_usable if file.governs
+
+something_usable if admission
+
 # usable are the profiles that let the caller do something on the host.
 usable := granted - denied
 
-class := data.site.classes[data.site.hosts[input.host.alias].class]
+class := data.site.classes[data.site.hosts[input.host.alias].class] if input.host.source == "inventory"
+
+class := data.site.classes[admission.class] if input.host.source == "adhoc"
 
 # METADATA
 # title: Profiles that some rule grants the caller on the host
@@ -108,23 +147,31 @@ held(commands) := [] if {
 	),
 )
 
-# holds says that the caller holds something on a jump host.
-holds(hop) if some _ in held(hop_class(hop).allow.commands)
+# holds says that some rule grants the caller something on a jump host, by its
+# position, or lets the caller go there.
+holds(i) if some _ in held(hop_class(i).allow.commands)
 
-holds(hop) if some _ in hop_class(hop).allow.any
+holds(i) if some _ in hop_class(i).allow.any
 
-holds(hop) if some _ in hop_class(hop).allow.subjects[input.subject.id]
+holds(i) if some _ in hop_class(i).allow.subjects[input.subject.id]
 
-holds(hop) if {
+holds(i) if {
 	some group in input.subject.groups
-	some _ in hop_class(hop).allow.groups[group]
+	some _ in hop_class(i).allow.groups[group]
 }
 
-hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
+holds(i) if count(file.about_caller(hop_class(i).files.allow)) > 0
 
-asks_gateway(op) if startswith(op.action, "gateway.")
+holds(i) if {
+	input.host.via[i].source == "adhoc"
+	admits(hop_place(i))
+}
 
-asks_gateway(op) if startswith(op.action, "task.")
+hop_class(i) := data.site.classes[data.site.hosts[input.host.via[i].alias].class] if {
+	input.host.via[i].source == "inventory"
+}
+
+asks_gateway(op) if strings.any_prefix_match(op.action, ["gateway.", "task.", "conn.close", "identity."])
 
 # METADATA
 # title: The host is not in the inventory
@@ -137,12 +184,12 @@ reasons contains reason.of(rego.metadata.rule(), input.host.alias) if {
 }
 
 # METADATA
-# title: Only hosts of the inventory may be used
+# title: The host is from somewhere that no rule knows
 # custom:
 #   code: host_source
 #   remedy: use an alias that ssh_list_hosts shows, or ask the operator to add the host to servers.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	not input.host.source in {"inventory", "gateway"}
+	not input.host.source in {"inventory", "adhoc", "gateway"}
 	detail := sprintf("%s comes from %q", [input.host.hostname, input.host.source])
 }
 
@@ -152,7 +199,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_kind
 #   remedy: pick another host; the operator sets kind in servers.yml, and only posix says what its shell understands
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	input.host.source == "inventory"
+	input.host.source in {"inventory", "adhoc"}
 	input.host.kind != "posix"
 	detail := sprintf("%s is of kind %q", [input.host.alias, input.host.kind])
 }
@@ -163,8 +210,10 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_not_granted
 #   remedy: pick another host, or ask the operator for a rule in policy.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	data.site.hosts[input.host.alias]
+	class
+	not settles
 	not something_granted
+	not admitted_only
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
 
@@ -174,7 +223,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_denied
 #   remedy: pick another host; a rule of policy.yml that denies goes over those that allow
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	asks_about_host
+	approaches
 	something_granted
 	not something_usable
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
@@ -186,8 +235,10 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_hop_not_granted
 #   remedy: ask the operator for a rule in policy.yml that covers the jump host, too
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some hop in input.host.via
-	not holds(hop)
+	some i, hop in input.host.via
+	hop.source != "adhoc"
+	not settles
+	not holds(i)
 	detail := sprintf("%s on %s, which is on the way to %s", [input.subject.id, hop.alias, input.host.alias])
 }
 
@@ -199,11 +250,23 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 reasons contains reason.of(rego.metadata.rule(), action) if some action in misplaced
 
 misplaced contains op.action if {
-	input.host.source == "inventory"
+	input.host.source in {"inventory", "adhoc"}
 	not asks_about_host
+	not settles
 	some op in input.ops
 	asks_gateway(op)
 }
+
+# admitted_only says that the call is about nothing but the way to a host that the
+# caller may go to.
+admitted_only if {
+	admission
+	approaches
+}
+
+approaches if asks_about_host
+
+approaches if opens
 
 misplaced contains op.action if {
 	input.host.source == "gateway"

@@ -89,7 +89,7 @@ test_unknown_host if {
 }
 
 test_source if {
-	call := changed({"source": "adhoc"})
+	call := changed({"source": "elsewhere"})
 	not host.permit with input as call with data.site as fixture.site
 	codes(call) == {"host_source"}
 }
@@ -110,8 +110,7 @@ test_hop[name] if {
 		"not granted": {"alias": "ops", "class": {"allow": none, "deny": none}, "codes": {"host_hop_not_granted"}},
 		"not in the inventory": {"alias": "x", "class": {}, "codes": {"host_hop_not_granted"}},
 	}
-	hop := {"alias": tc.alias, "hostname": "hop", "port": 22, "addresses": []}
-	call := changed({"via": [hop]})
+	call := changed(hop({"alias": tc.alias}))
 	site := object.union(
 		object.remove(fixture.site, ["classes"]),
 		{"classes": object.union(object.remove(fixture.site.classes, ["ops"]), {"ops": tc.class})},
@@ -122,6 +121,11 @@ test_hop[name] if {
 }
 
 test_task if host.permit with input as fixture.ask("task.read", "status") with data.site as fixture.site
+
+test_own[action] if {
+	some action in ["conn.close", "identity.read"]
+	host.permit with input as fixture.ask(action, "") with data.site as fixture.site
+}
 
 test_gateway if {
 	call := fixture.ask("gateway.list", "hosts")
@@ -166,7 +170,7 @@ test_asking_about_a_host_that_is_not_there if {
 test_asking_about_a_host_out_of_reach[code] if {
 	some code, fields in {
 		"host_kind": {"kind": "network"},
-		"host_hop_not_granted": {"via": [{"alias": "x", "hostname": "hop", "port": 22, "addresses": []}]},
+		"host_hop_not_granted": hop({"alias": "x"}),
 	}
 	call := about(fields)
 	not host.permit with input as call with data.site as fixture.site
