@@ -70,7 +70,7 @@ func (d Document) About() string {
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
 var (
-	errNoDocument = errors.New("is no JSON object: give an input, a record of the decision log, or what sallyport plan --output json prints")
+	errNoDocument = errors.New("is no input: give an input, a record of the decision log, or what sallyport plan --output json prints")
 	errWithheld   = errors.New("does not show what was judged; only records of logs.record: full can be judged again")
 )
 
@@ -82,7 +82,10 @@ func ReadDocument(text []byte) (Document, error) {
 		return Document{}, errNoDocument
 	}
 	inner, isRecord := v["input"].(map[string]any)
-	if !isRecord {
+	switch {
+	case !isRecord && !likeInput(v):
+		return Document{}, errNoDocument
+	case !isRecord:
 		return newDocument(v)
 	}
 	d, err := newDocument(inner)
@@ -97,6 +100,19 @@ func ReadDocument(text []byte) (Document, error) {
 	}
 	d.Decided = decided(v["result"])
 	return d, nil
+}
+
+// likeInput says that an object has something that an input has: what is printed
+// in the place of one when something failed has not.
+func likeInput(v map[string]any) bool {
+	sent, err := native(Input{})
+	fields, _ := sent.(map[string]any)
+	for name := range v {
+		if _, ok := fields[name]; ok {
+			return true
+		}
+	}
+	return err != nil
 }
 
 // touches says that a list of places has one in a part of the record.

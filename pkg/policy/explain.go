@@ -3,8 +3,8 @@ package policy
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -81,7 +81,9 @@ func (e *Engine) Explain(ctx context.Context, d Document, others []tool.Target) 
 	if err := x.listen(following); err != nil {
 		return tool.Explanation{}, err
 	}
-	x.out.Spoke = append(x.out.Spoke, grantsIn(q.revision.data, d.input)...)
+	if err := x.readEntries(following); err != nil {
+		return tool.Explanation{}, err
+	}
 	if answer.Allow {
 		return x.out, nil
 	}
@@ -199,75 +201,46 @@ func fileOf(l *ast.Location) string {
 	return l.File
 }
 
-// grantsIn are the entries of policy.yml that say something to the caller on the
-// host: the profiles that are granted or denied, and the rules on commands that
-// are about a program of the call.
-func grantsIn(data baseData, in Input) []tool.Spoken {
-	class := stringAt(data.root, siteBundleName, "hosts", in.Host.Alias, "class")
-	if class == "" {
+// readEntries adds the entries of policy.yml that have a say.
+func (x *explainer) readEntries(ctx context.Context) error {
+	var entries []tool.Spoken
+	if err := x.question.read(ctx, "data.sallyport.explain.entries", x.document, &entries); err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b tool.Spoken) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Title, b.Title))
+	})
+	for i := range entries {
+		entries[i].File = "policy.yml"
+	}
+	x.out.Spoke = append(x.out.Spoke, entries...)
+	return nil
+}
+
+// read evaluates a rule and takes its value over. A bundle in the place of the
+// shipped one need not have it.
+func (q question) read(ctx context.Context, rule string, d Document, into any) error {
+	pq, err := prepareIfDefined(ctx, rule, q.compiler, q.store, q.txn)
+	if err != nil || pq == nil {
+		return err
+	}
+	results, err := pq.Eval(ctx, rego.EvalParsedInput(d.value), rego.EvalTransaction(q.txn), rego.EvalBaseCache(q.revision.data))
+	var broken *topdown.Error
+	if errors.As(err, &broken) || err == nil && len(results) == 0 {
 		return nil
 	}
-	g := entries{root: data.root, programs: programsOf(in)}
-	for _, list := range []struct{ key, profiles, commands string }{{"allow", "grants", "allows"}, {"deny", "denies", "denies"}} {
-		g.class = []string{siteBundleName, "classes", class, list.key}
-		g.add(list.profiles, list.commands, "everybody", "any")
-		for _, group := range in.Subject.Groups {
-			g.add(list.profiles, list.commands, "group "+group, "groups", group)
-		}
-		g.add(list.profiles, list.commands, in.Subject.ID, "subjects", in.Subject.ID)
+	if err != nil {
+		return err
 	}
-	return g.all
-}
-
-func programsOf(in Input) []string {
-	programs := []string{""} // rules on any program
-	for _, op := range in.Ops {
-		if op.Command != nil {
-			for _, c := range op.Command.Commands {
-				programs = append(programs, c.Program)
-			}
-		}
+	v, err := ast.JSON(results[0].Expressions[0].Value.(*ast.Term).Value)
+	if err != nil {
+		return err
 	}
-	slices.Sort(programs)
-	return slices.Compact(programs)
-}
-
-// entries collects entries of policy.yml.
-type entries struct {
-	root     ast.Value
-	class    []string // where the class says what it allows, or denies
-	programs []string
-	all      []tool.Spoken
-}
-
-// add adds what is said to somebody.
-func (g *entries) add(grants, allows, to string, at ...string) {
-	profiles, _ := valueAt(g.root, slices.Concat(g.class, at)...).(ast.Object)
-	if profiles != nil {
-		profiles.Foreach(func(k, v *ast.Term) {
-			profile, _ := k.Value.(ast.String)
-			g.entry(v.Value, fmt.Sprintf("%s %s to %s", grants, string(profile), to))
-		})
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
 	}
-	for _, program := range g.programs {
-		ids, _ := valueAt(g.root, slices.Concat(g.class, []string{"commands"}, at, []string{program})...).(*ast.Array)
-		if ids == nil {
-			continue
-		}
-		ids.Foreach(func(t *ast.Term) {
-			id, _ := t.Value.(ast.String)
-			if rule := valueAt(g.root, siteBundleName, "rules", string(id)); rule != nil {
-				g.entry(rule, fmt.Sprintf("%s %s to %s", allows, stringAt(rule, "says"), to))
-			}
-		})
-	}
-}
-
-// entry adds an entry that says where it stands.
-func (g *entries) entry(v ast.Value, title string) {
-	line, _ := valueAt(v, "line").(ast.Number)
-	n, _ := line.Int()
-	g.all = append(g.all, tool.Spoken{Rule: stringAt(v, "rule"), File: "policy.yml", Line: n, Title: title})
+	return json.Unmarshal(text, into)
 }
 
 func valueAt(root ast.Value, path ...string) ast.Value {

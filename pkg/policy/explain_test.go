@@ -297,7 +297,7 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s: odd is %q, want %q", name, odd, tc.odd)
 		}
 	}
-	for _, bad := range []string{"", "[]", "null", "1", `{"a": `} {
+	for _, bad := range []string{"", "[]", "null", "1", `{"a": `, `{"error": {"code": "failed"}}`} {
 		if _, err := policy.ReadDocument([]byte(bad)); err == nil {
 			t.Errorf("%q is taken for a document", bad)
 		}
@@ -343,4 +343,100 @@ func TestExplainIsBounded(t *testing.T) {
 	e := newEngine(t, policy.Options{Site: profileSite("readonly")})
 	line := "id" + strings.Repeat(" -abcdef /etc/shadow > /tmp/x && id", 20)
 	explain(t, e, policy.NewInput(runFacts("readonly", line)))
+}
+
+// nearMisses are calls to what rules of policy.yml allow something of.
+func nearMisses(t *testing.T) (*policy.Engine, map[string]policy.Input) {
+	e := newEngine(t, policy.Options{Site: siteOf(t, `
+version: 3
+rules:
+  - {action: allow, aliases: [db], binary: tail, arg_prefix: ["-n", "200"], path_args: {indices: [3], patterns: [/var/log/*]}}
+  - {action: allow, aliases: [db], commands: ["systemctl restart nginx", "docker ps*"]}
+files:
+  - {name: app, action: allow, aliases: [bastion], read: [/srv/app/**, "/var/log/app/*.log"], write: [/srv/app/config/**]}
+  - {name: keys, action: deny, read: [/srv/app/keys/**]}
+connect:
+  adhoc:
+    - {name: lab, action: allow, hosts: ["*.lab.example"], users: [deploy], ports: [22], tags: [lab]}
+    - {name: never, action: deny, cidrs: [10.1.66.0/24]}
+`)})
+	file := func(action tool.Action, name string) policy.Input {
+		facts := runFacts("bastion", "true")
+		facts.Plan = tool.Plan{Steps: []tool.Step{tool.LocateFile(action, name)}}
+		return policy.NewInput(facts)
+	}
+	led := file(tool.FileRead, "/srv/link")
+	led.Ops[0] = led.Ops[0].At(tool.FileFacts{Path: "/srv/app/x", Under: tool.Under("/srv/app/x"), Exists: true, Type: tool.RegularFile, Links: 1})
+	connect := func(target tool.Target) policy.Input {
+		facts := runFacts("db", "true")
+		facts.Target, facts.Plan = target, tool.Plan{Steps: []tool.Step{openIt}}
+		return policy.NewInput(facts)
+	}
+	keyed := connect(outside("x.lab.example", "10.1.2.3", 22, "deploy"))
+	keyed.Host.Key = "lab"
+	return e, map[string]policy.Input{
+		"another directory": file(tool.FileRead, "/srv/ap/x"),
+		"elsewhere":         file(tool.FileRead, "/etc/passwd"),
+		"detour":            file(tool.FileRead, "/srv/x/../app/y"),
+		"another log":       file(tool.FileList, "/var/log/ap/x.log"),
+		"write":             file(tool.FileWrite, "/srv/app/conf/x"),
+		"link":              led,
+		"denied file":       file(tool.FileRead, "/srv/app/keys/x"),
+		"another word":      policy.NewInput(runFacts("db", "tail -n 100 /var/log/syslog")),
+		"words missing":     policy.NewInput(runFacts("db", "systemctl restart")),
+		"another program":   policy.NewInput(runFacts("db", "head -n 100 /var/log/syslog")),
+		"user and port":     connect(outside("x.lab.example", "10.1.2.3", 2222, "root")),
+		"key":               keyed,
+		"denied host":       connect(outside("x.lab.example", "10.1.66.3", 22, "deploy")),
+		"listed host":       connect(outside("db.lab.example", "10.1.2.3", 22, "deploy")),
+	}
+}
+
+// What is proposed comes from the rules that are about the call, and is allowed.
+func TestExplainRulesOfASite(t *testing.T) {
+	e, calls := nearMisses(t)
+	other := runFacts("db", "true").Target
+	other.Hostname = "db.lab.example"
+	for name, tc := range map[string]struct {
+		change tool.Alternative // without What
+		entry  string           // of policy.yml
+	}{
+		"another directory": {tool.Alternative{Path: "/srv/app/x"}, ""},
+		"elsewhere":         {},
+		"detour":            {tool.Alternative{Path: "/srv/app/y"}, ""},
+		"another log":       {tool.Alternative{Path: "/var/log/app/x.log"}, ""},
+		"write":             {tool.Alternative{Path: "/srv/app/config/x"}, ""},
+		"link":              {tool.Alternative{Path: "/srv/app/x"}, ""},
+		"denied file":       {tool.Alternative{}, "denies to read /srv/app/keys/**"},
+		"another word":      {tool.Alternative{Command: "tail -n 200 /var/log/syslog"}, "allows tail -n 200 PATH ... (PATH in /var/log/*) to everybody"},
+		"words missing":     {tool.Alternative{Command: "systemctl restart nginx"}, "allows systemctl restart nginx to everybody"},
+		"another program":   {},
+		"user and port":     {tool.Alternative{Username: "deploy", Port: 22}, ""},
+		"key":               {tool.Alternative{What: "without private_key_path"}, ""},
+		"denied host":       {tool.Alternative{}, "forbids to connect to any host in 10.1.66.0/24"},
+		"listed host":       {tool.Alternative{Alias: "db"}, ""},
+	} {
+		others := []tool.Target{}
+		if name == "listed host" {
+			others = append(others, target("bastion"), other)
+		}
+		x := explain(t, e, calls[name], others...)
+		var first tool.Alternative
+		if len(x.Changes) > 0 {
+			if first = x.Changes[0]; tc.change.What == "" {
+				first.What = ""
+			}
+		}
+		if first != tc.change {
+			t.Errorf("%s: the first change is %+v, want %+v of %+v", name, first, tc.change, x.Changes)
+		}
+		if tc.entry != "" && !slices.ContainsFunc(x.Spoke, func(s tool.Spoken) bool {
+			return s.Title == tc.entry && s.File == "policy.yml" && s.Line > 0
+		}) {
+			t.Errorf("%s: no entry %q, only %+v", name, tc.entry, x.Spoke)
+		}
+		if slices.ContainsFunc(x.Failed, func(c tool.Condition) bool { return strings.Contains(strings.Join(c.Values, " "), "__local") }) {
+			t.Errorf("%s: names of the compiler's own are shown: %+v", name, x.Failed)
+		}
+	}
 }

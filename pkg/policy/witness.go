@@ -353,7 +353,15 @@ func (l *look) ref(ref ast.Ref) {
 	if found, err := root.Value.Find(path); err == nil {
 		value = ast.NewTerm(found)
 	}
-	l.add(l.written(ref, l.event), value)
+	if l.named(ref[0]) {
+		l.add(l.written(ref, l.event), value)
+	}
+}
+
+// named says that the author gave a name to what a reference begins at.
+func (l *look) named(t *ast.Term) bool {
+	v, isVar := t.Value.(ast.Var)
+	return !isVar || l.label(v, l.event) != ""
 }
 
 var undefined = ast.VarTerm("undefined")

@@ -3,6 +3,7 @@ package shell
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,13 +26,16 @@ type Addition struct {
 	First   bool
 }
 
+// Substitution is a word that could stand in the place of another one.
+type Substitution struct{ Word, With string }
+
 // maxEdits bounds what becomes of one line.
 const maxEdits = 128
 
-// Edits are the small changes that can be made to a line without saying
-// anything new: a part of it left out, or one of some additions made. What they
-// mean is for [Parse] to say; a line that cannot be parsed has none.
-func Edits(line string, additions []Addition) []Edit {
+// Edits are the small changes that can be made to a line without inventing
+// anything: a part of it left out, or one of some additions or substitutions made.
+// What they mean is for [Parse] to say; a line that cannot be parsed has none.
+func Edits(line string, additions []Addition, substitutions []Substitution) []Edit {
 	if gate(line) != nil {
 		return nil
 	}
@@ -39,7 +43,7 @@ func Edits(line string, additions []Addition) []Edit {
 	if err != nil {
 		return nil
 	}
-	e := &editor{line: line, additions: additions, seen: map[string]bool{line: true}}
+	e := &editor{line: line, additions: additions, substitutions: substitutions, seen: map[string]bool{line: true}}
 	e.statements(tree.Stmts)
 	syntax.Walk(tree, func(n syntax.Node) bool {
 		e.visit(n)
@@ -50,10 +54,11 @@ func Edits(line string, additions []Addition) []Edit {
 
 // editor collects edits as the tree is walked.
 type editor struct {
-	line      string
-	additions []Addition
-	edits     []Edit
-	seen      map[string]bool
+	line          string
+	additions     []Addition
+	substitutions []Substitution
+	edits         []Edit
+	seen          map[string]bool
 }
 
 // span is a piece of the line, by its bytes.
@@ -150,6 +155,7 @@ func (e *editor) call(c *syntax.CallExpr) {
 	}
 	e.program(c)
 	for i := range c.Args[1:] {
+		e.substitute(c.Args[i+1])
 		e.word(c.Args, i+1)
 	}
 	e.add(c)
@@ -179,6 +185,19 @@ func (e *editor) program(c *syntax.CallExpr) {
 
 // maxWrapperWords is how many words of a wrapper are tried as its own.
 const maxWrapperWords = 5
+
+// substitute puts other words in the place of one. That takes away all of it.
+func (e *editor) substitute(w *syntax.Word) {
+	text, plain := literalOf(w)
+	for _, s := range e.substitutions {
+		if before := len(e.edits); plain && s.Word == text {
+			e.replace(spanOf(w), spelled(s.With), "%s instead of %s", quotedExcerpt(s.With), quotedExcerpt(text))
+			if len(e.edits) > before {
+				e.edits[before].Cost = len(text)
+			}
+		}
+	}
+}
 
 // word leaves out a word that is not the only operand, a letter of an option, or
 // an option with the word behind it.
@@ -271,5 +290,15 @@ func literalOf(w *syntax.Word) (text string, plain bool) {
 	}
 	return text, text != "" && !strings.Contains(text, `\`)
 }
+
+// spelled is a word as people write it: quoted only where it has to be.
+func spelled(word string) string {
+	if bare.MatchString(word) {
+		return word
+	}
+	return Quote(word)
+}
+
+var bare = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-]+$`)
 
 func quotedExcerpt(s string) string { return "'" + excerpt(s) + "'" }

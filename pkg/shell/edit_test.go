@@ -21,9 +21,10 @@ func TestEdits(t *testing.T) {
 		"sudo -u root systemctl status": {"sudo -n -u root systemctl status", "systemctl status"},
 		"bash -c 'df -h'":               {"df -h"},
 		"journalctl -u nginx":           {"journalctl -u nginx --no-pager"},
+		"tail -n 100 '/a b'":            {"tail -n 200 '/a b'", "tail -n 100 '/c d'"},
 	} {
 		var got []string
-		for _, e := range Edits(line, additions) {
+		for _, e := range Edits(line, additions, []Substitution{{"-n 9", "-n"}, {"100", "200"}, {"/a b", "/c d"}}) {
 			got = append(got, e.Text)
 			if e.What == "" || e.Text == line || e.Cost < 0 {
 				t.Errorf("%q: a useless edit %+v", line, e)
@@ -39,7 +40,7 @@ func TestEdits(t *testing.T) {
 
 // A lone operand stays: without it most programs do something else altogether.
 func TestEditsKeepTheOperand(t *testing.T) {
-	for _, e := range Edits("cat /etc/shadow", nil) {
+	for _, e := range Edits("cat /etc/shadow", nil, nil) {
 		t.Errorf("%+v", e)
 	}
 }
@@ -47,7 +48,7 @@ func TestEditsKeepTheOperand(t *testing.T) {
 // The value of a long option goes with it more often than not.
 func TestEditsRankOptions(t *testing.T) {
 	cost := map[string]int{}
-	for _, e := range Edits("systemctl status x --host y", nil) {
+	for _, e := range Edits("systemctl status x --host y", nil, nil) {
 		cost[e.Text] = e.Cost
 	}
 	if cost["systemctl status x"] >= cost["systemctl status x y"] {
@@ -60,7 +61,7 @@ func FuzzEdits(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		edits := Edits(line, []Addition{{Program: "sudo", Word: "-n", First: true}})
+		edits := Edits(line, []Addition{{Program: "sudo", Word: "-n", First: true}}, []Substitution{{"/tmp/x", "/tmp/y"}})
 		if len(edits) > maxEdits {
 			t.Fatalf("%d edits", len(edits))
 		}

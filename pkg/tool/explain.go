@@ -37,6 +37,9 @@ type Alternative struct {
 	What           string `json:"what"`
 	Alias          string `json:"alias,omitempty"`
 	Command        string `json:"command,omitempty"`
+	Path           string `json:"path,omitempty"`
+	Username       string `json:"username,omitempty"`
+	Port           int    `json:"port,omitempty"`
 	MaxSeconds     int    `json:"max_seconds,omitempty"`
 	MaxOutputBytes int64  `json:"max_output_bytes,omitempty"`
 }
