@@ -147,7 +147,9 @@ func evalError(ctx context.Context, err error) error {
 
 // evaluate asks the active revision and reads its decision into the record.
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
-	rec.value = rec.input.Value()
+	if rec.value == nil {
+		rec.value = rec.input.Value()
+	}
 	v := evaluation{
 		query: &r.decide, data: r.data, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
 	}
