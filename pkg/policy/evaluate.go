@@ -99,6 +99,7 @@ type evaluation struct {
 	now     time.Time // what policies see as the time
 	timeout time.Duration
 	values  cache.InterQueryValueCache
+	recall  *recall // nil: nothing is known from earlier decisions
 }
 
 var (
@@ -117,7 +118,7 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 		stop := context.AfterFunc(ctx, cancel.Cancel)
 		defer stop()
 	}
-	rules := newRuleCache()
+	rules := newRuleCache(v.recall)
 	defer rules.Pop()
 	rs, err := v.query.Eval(ctx,
 		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
@@ -132,6 +133,7 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 	case len(rs) > 1 || len(rs[0].Expressions) != 1:
 		return nil, errManyAnswers
 	}
+	v.recall.keep()
 	return rs[0].Expressions[0].Value.(*ast.Term), nil
 }
 
@@ -148,8 +150,14 @@ func evalError(ctx context.Context, err error) error {
 // evaluate asks the active revision and reads its decision into the record.
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
 	rec.value = rec.input.Value()
+	e.ask(ctx, r, txn, rec, nil)
+}
+
+// ask is evaluate for a record that has the input as a value already.
+func (e *Engine) ask(ctx context.Context, r *revision, txn storage.Transaction, rec *record, known *recall) {
 	v := evaluation{
 		query: &r.decide, data: r.data, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
+		recall: known,
 	}
 	asked := time.Now()
 	term, err := v.run(ctx)
