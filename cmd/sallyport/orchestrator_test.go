@@ -54,7 +54,9 @@ func newParity(t *testing.T) *parity {
 	}
 	fmt.Fprintf(&servers, "  - {alias: six, host: six.test, port: %[1]d, credentials: six, host_key_alias: six.example}\n"+
 		"  - {alias: literal-six, host: '::1', port: %[1]d, credentials: six}\n", six.Addr.Port())
-	fmt.Fprintf(&servers, "  - {alias: nobody, host: 127.0.0.1, port: %d, credentials: test}\n", freePort(t))
+	fmt.Fprintf(&servers, "  - {alias: nobody, host: 127.0.0.1, port: %d, credentials: test, tags: [down, mixed]}\n", freePort(t))
+	fmt.Fprintf(&servers, "  - {alias: mixed, host: 127.0.0.1, port: %[1]d, credentials: test, tags: [mixed, docker]}\n"+
+		"  - {alias: barred, host: forbidden.test, port: %[1]d, credentials: test, tags: [mixed]}\n", port)
 	fmt.Fprintf(&servers, "  - {alias: stranger, host: 127.0.0.1, port: %d, credentials: stranger}\n", port)
 	fmt.Fprintf(&servers, "  - {alias: unknown-key, host: 127.0.0.1, port: %d, credentials: test, host_key_alias: unknown.example}\n", port)
 	p.write(t, "servers.yml", "hosts:\n"+servers.String(), 0o600)
@@ -182,6 +184,15 @@ func TestOrchestrator(t *testing.T) {
 		{"T12 S2 limit of look-ups", (*parity).lookups},
 		{"S1 S3 execution", (*parity).execution},
 		{"S3 failures", (*parity).failures},
+		{"T2 cancel", (*parity).cancels},
+		{"T4 B14 asynchronous", (*parity).asynchronous},
+		{"T5 tasks that there are not", (*parity).noTasks},
+		{"T7 hosts of a tag that fail", (*parity).tags},
+		{"T14 probes", (*parity).probes},
+		{"T15 R1 resources", (*parity).resources},
+		{"R2 prompts", (*parity).prompts},
+		{"R4 K1 life of a task", (*parity).life},
+		{"K2 output of a task", (*parity).output},
 		{"U1 hash", (*parity).hash},
 		{"E1 R5 what errors tell", (*parity).errors},
 	} {

@@ -102,6 +102,9 @@ func (s *Server) fixture(r *request) server.ToolHandlerFunc {
 	return nil
 }
 
+// changes says that there is something to subscribe to.
+const changes = true
+
 // fixtureOptions are the capabilities that no tool of ours has a use for.
 func (s *Server) fixtureOptions() []server.ServerOption {
 	return []server.ServerOption{

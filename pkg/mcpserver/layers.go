@@ -359,6 +359,11 @@ func (e *endpoint) handle(next http.Handler, out *response, r *http.Request) {
 			out.request.refusal = fault(m)
 		}
 	}()
+	if out.listens() {
+		// Without a flusher mcp-go leaves the stream, and the acknowledgement, to us.
+		next.ServeHTTP(struct{ http.ResponseWriter }{out}, r)
+		return
+	}
 	next.ServeHTTP(out, r)
 }
 

@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -121,6 +122,7 @@ func (w *response) finish() {
 		body = append(refused.encode(), '\n')
 		w.status = statusOf(refused.code, w.modern)
 	}
+	w.acknowledge(body)
 	switch {
 	case w.theirs, w.status == 0 && len(body) == 0:
 	case w.started && len(body) > 0:
@@ -130,6 +132,26 @@ func (w *response) finish() {
 		w.to.WriteHeader(cmp.Or(w.status, http.StatusOK))
 		_, _ = w.to.Write(body)
 	}
+}
+
+// listens says that the request is a subscription, which ends at once because
+// there is nothing to subscribe to.
+func (w *response) listens() bool {
+	return !changes && w.request.msg.method == string(mcp.MethodSubscriptionsListen)
+}
+
+// acknowledge sends the acknowledgement of a subscription that ends at once:
+// mcp-go, which emits it right before the result, often loses it. Its caller
+// holds mu.
+func (w *response) acknowledge(answer []byte) {
+	var a struct{ Result json.RawMessage }
+	if !w.listens() || !w.events || json.Unmarshal(answer, &a) != nil || a.Result == nil {
+		return
+	}
+	w.start()
+	_ = w.event(encodeNotification(mcp.MethodNotificationSubscriptionsAcknowledged, map[string]any{
+		"_meta": map[string]any{mcp.MetaKeySubscriptionID: w.request.msg.id}, "notifications": map[string]any{},
+	}))
 }
 
 // statusOf is the HTTP status that goes with a JSON-RPC error: the new era maps

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/mark3labs/mcp-go/mcp"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
@@ -262,6 +263,29 @@ func wantProgress(t *testing.T, got []reply, want int) {
 		}
 		last = p.Progress
 	}
+}
+
+// A client that listens for changes, of which there are none, is told so first
+// and then that this is all.
+func TestListenIsAcknowledged(t *testing.T) {
+	over(t, func(t *testing.T, _ *site, _ *Server, l link) {
+		if l.era() != modern {
+			return
+		}
+		for i := range 100 {
+			params := l.era().params(map[string]any{"notifications": map[string]any{"toolsListChanged": true}})
+			r := l.ask(t, rawRequest(i+1, "subscriptions/listen", params))
+			if r.Error != nil || len(r.before) != 1 || r.before[0].Method != "notifications/subscriptions/acknowledged" {
+				t.Fatalf("round %d: %+v", i, r)
+			}
+			var p struct {
+				Meta map[string]any `json:"_meta"`
+			}
+			if err := json.Unmarshal(r.before[0].Params, &p); err != nil || p.Meta[mcp.MetaKeySubscriptionID] != float64(i+1) {
+				t.Fatalf("round %d: %v, %s", i, err, r.before[0].Params)
+			}
+		}
+	})
 }
 
 // Who did not ask for progress gets none.

@@ -35,7 +35,7 @@ func badArgument(name, message, remedy string) *ArgumentError {
 //
 // Names, which is every string that is not tagged as something else, are trimmed
 // of blanks at both ends and may hold only letters, digits, dot, underscore,
-// colon, at sign and dash.
+// colon and dash; that of a connection, which may be user@host, an at sign, too.
 func Decode(raw json.RawMessage, dst any) error {
 	members, err := readObject(raw)
 	if err != nil {
@@ -181,10 +181,16 @@ func (f field) checkName(s string) error {
 	if strings.HasPrefix(s, "-") {
 		return badArgument(f.name, fmt.Sprintf("argument %q begins with a dash", f.name), "names begin with a letter or digit")
 	}
-	if r := strings.IndexFunc(s, notInName); r >= 0 {
+	signs, may := "._:-", "dot, underscore, colon and dash"
+	if f.connection {
+		signs, may = "._:-@", "dot, underscore, colon, at sign and dash"
+	}
+	r := strings.IndexFunc(s, func(r rune) bool {
+		return r > unicode.MaxASCII || !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(signs, r))
+	})
+	if r >= 0 {
 		c, _ := utf8.DecodeRuneInString(s[r:])
-		return badArgument(f.name, fmt.Sprintf("argument %q holds %s", f.name, describeRune(c)),
-			"use letters, digits, dot, underscore, colon, at sign and dash only")
+		return badArgument(f.name, fmt.Sprintf("argument %q holds %s", f.name, describeRune(c)), "use letters, digits, "+may+" only")
 	}
 	return nil
 }
@@ -215,10 +221,6 @@ func (f field) checkNumber(n int64) error {
 		return badArgument(f.name, fmt.Sprintf("argument %q is %d", f.name, n), "send "+f.describe())
 	}
 	return nil
-}
-
-func notInName(r rune) bool {
-	return r > unicode.MaxASCII || !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._:@-", r))
 }
 
 func describeRune(r rune) string {

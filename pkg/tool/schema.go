@@ -15,6 +15,7 @@ import (
 //	arg:"required"           must be present
 //	arg:"min=1,max=1000"     bounds of a number, or of a string's length in characters
 //	arg:"text"               free text, kept as it is; other strings are names
+//	arg:"connection"         name of a connection, see [Decode]
 //	arg:"path"               a path on a host, kept as it is
 //	enum:"a,b"               the only values
 //
@@ -68,6 +69,8 @@ type field struct {
 	enum     []string
 	free     bool // any text
 	path     bool
+	// connection: a name that may have an at sign.
+	connection bool
 }
 
 func fieldsOf(t reflect.Type) []field {
@@ -106,6 +109,8 @@ func readTags(sf reflect.StructField, name string) field {
 			f.required = true
 		case "text":
 			f.free = true
+		case "connection":
+			f.connection = true
 		case "path":
 			f.path = true
 		case "min":
