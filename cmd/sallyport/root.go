@@ -62,7 +62,7 @@ Start with:
 	})
 	root.AddCommand(
 		serveCommand(), demoCommand(), initCommand(), validateCommand(),
-		planCommand(), auditCommand(), healthcheckCommand(), versionCommand(),
+		planCommand(), replayCommand(), auditCommand(), healthcheckCommand(), versionCommand(),
 	)
 	checkUsage(root)
 	return root

@@ -26,7 +26,7 @@ type recorded struct {
 }
 
 var (
-	errNotJSON     = errors.New("is no JSON")
+	errNotJSON     = errors.New("is no JSON, or was cut off")
 	errNoObject    = errors.New("is no object")
 	errNoDecision  = errors.New("has no decision_id")
 	errNoInput     = errors.New("has no input that is an object")

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -182,3 +183,6 @@ func newAnswer(rec *record) (*answer, error) {
 	withheld, err := json.Marshal(rec.result.withheld())
 	return &answer{full, withheld, !errors.Is(rec.err, errTimeout)}, err
 }
+
+// Revisions names by what is judged: the revision of each bundle.
+func (r *Replay) Revisions() map[string]string { return maps.Clone(r.revision.bundles) }
