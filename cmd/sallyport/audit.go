@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -27,12 +29,17 @@ that this prints where the gateway cannot write, and compare.`,
 		Example: "  sallyport audit verify audit.jsonl",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			for _, file := range args {
+				if info, err := os.Stat(file); err == nil && info.IsDir() {
+					return fmt.Errorf("%s is a directory; give the files in it, oldest first: %s", file, filepath.Join(file, "audit.jsonl"))
+				}
+			}
 			report, err := audit.VerifyFiles(args...)
 			if err != nil {
 				return err
 			}
 			return print(c, report, func(w io.Writer) {
-				fmt.Fprintf(w, "%d lines, chain intact\n", report.Lines)
+				fmt.Fprintf(w, "%s, chain intact\n", plural(int(report.Lines), "line"))
 				fmt.Fprintf(w, "last line %d, chain %s\n", report.Last, report.Chain)
 				for _, note := range report.Notes {
 					fmt.Fprintln(w, "note: "+note)

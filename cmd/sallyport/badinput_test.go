@@ -41,7 +41,7 @@ func badSite(t *testing.T) site {
 	s.write(t, "credentials.yml", fmt.Sprintf(`entries:
   - {name: test, username: %s, key_path: login}
   - {name: stranger, username: nobody, key_path: stranger}
-  - {name: encrypted, username: root, key_path: encrypted}
+  - {name: encrypted, username: root, key_path: encrypted, key_passphrase_secret: wrong}
 `, osUser()), 0o600)
 	s.write(t, "policy.yml", "network: {block_ips: [127.0.0.9]}\nrules:\n  - {action: allow, profile: readonly}\n", 0o600)
 	stranger, other, err := sshtest.NewKeyFile()
@@ -51,6 +51,7 @@ func badSite(t *testing.T) site {
 	s.write(t, "keys/stranger", string(stranger), 0o600)
 	s.write(t, "keys/known_hosts", s.sshd.KnownLine+"\n"+
 		fmt.Sprintf("changed.example %s %s\n", other.Type(), base64.StdEncoding.EncodeToString(other.Marshal())), 0o600)
+	s.write(t, "secrets/wrong", "another phrase", 0o600)
 	encrypt := exec.Command(sshtest.Require(t, "ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "secret-phrase", "-f", filepath.Join(s.dir, "keys/encrypted"))
 	if out, err := encrypt.CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
@@ -95,7 +96,7 @@ func TestBadInput(t *testing.T) {
 		"unknown host key":     {"ssh_run", runArgs("unknown-key", "uptime"), "host_key_unknown", []string{"SHA256:", "known_hosts"}},
 		"changed host key":     {"ssh_run", runArgs("changed-key", "uptime"), "host_key_changed", []string{"SHA256:", "known_hosts"}},
 		"login refused":        {"ssh_run", runArgs("wrong-user", "uptime"), "authentication", []string{"nobody"}},
-		"no passphrase":        {"ssh_run", runArgs("encrypted", "uptime"), "credentials_unusable", []string{"encrypted", "passphrase"}},
+		"wrong passphrase":     {"ssh_run", runArgs("encrypted", "uptime"), "credentials_unusable", []string{"encrypted", "passphrase"}},
 		"blocked address":      {"ssh_run", runArgs("blocked", "uptime"), "network_", []string{"127.0.0.9"}},
 		"kind without a shell": {"ssh_run", runArgs("appliance", "uptime"), "host_", []string{"network"}},
 	} {

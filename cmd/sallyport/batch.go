@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,7 @@ type batchLine struct {
 // batchAnswer is a line's answer, or why no line can be answered.
 type batchAnswer struct {
 	planAnswer
+	bad bool // the line was none
 	err error
 }
 
@@ -34,7 +36,8 @@ type batchAnswer struct {
 const maxBatchLine = 1 << 20
 
 // runBatch plans every line of a file, side by side, and prints one result a
-// line in the same order. It exits with 2 when anything was denied.
+// line in the same order. It exits with 2 when anything was denied, and with 1
+// when a line was none: that one is not allowed, and the others are planned.
 func runBatch(c *cobra.Command, p *planners, file string) error {
 	in := c.InOrStdin()
 	if file != "-" {
@@ -55,14 +58,32 @@ func runBatch(c *cobra.Command, p *planners, file string) error {
 			}
 		}()
 	}
-	denied, err := printInOrder(c.OutOrStdout(), order)
-	if err := firstError(<-read, err); err != nil {
+	t, err := printInOrder(c.OutOrStdout(), order)
+	switch err := firstError(<-read, err); {
+	case err != nil:
 		return err
-	}
-	if denied > 0 {
+	case t.bad > 0:
+		return fmt.Errorf("%s of %d cannot be planned, the first of them is line %d; see the reasons", plural(t.bad, "line"), t.lines, t.firstBad)
+	case t.denied > 0:
 		return &exitError{code: exitDenied}
 	}
 	return nil
+}
+
+// tally counts the lines of a batch.
+type tally struct{ lines, denied, bad, firstBad int }
+
+func (t *tally) count(number int, a batchAnswer) {
+	t.lines++
+	switch {
+	case a.bad:
+		t.bad++
+		if t.firstBad == 0 {
+			t.firstBad = number
+		}
+	case !a.Allow:
+		t.denied++
+	}
 }
 
 func firstError(errs ...error) error {
@@ -78,48 +99,65 @@ func firstError(errs ...error) error {
 func readLines(in io.Reader, work, order chan<- *batchLine) error {
 	defer close(order)
 	defer close(work)
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 64<<10), maxBatchLine)
-	for n := 1; lines.Scan(); n++ {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
+	lines := bufio.NewReaderSize(in, 64<<10)
+	for n := 1; ; n++ {
+		text, err := readLine(lines)
+		if len(bytes.TrimSpace(text)) > 0 {
+			line := &batchLine{number: n, text: text, done: make(chan batchAnswer, 1)}
+			order <- line
+			work <- line
 		}
-		line := &batchLine{number: n, text: bytes.Clone(lines.Bytes()), done: make(chan batchAnswer, 1)}
-		order <- line
-		work <- line
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
-	return lines.Err()
+}
+
+// readLine is the next line, or of one that is too long only so much that this
+// can be seen.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(line) <= maxBatchLine {
+			line = append(line, part...)
+		}
+		if err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
 }
 
 // printInOrder drains the lines even after something went wrong, so that the
 // workers come to their end.
-func printInOrder(w io.Writer, order <-chan *batchLine) (denied int, err error) {
+func printInOrder(w io.Writer, order <-chan *batchLine) (t tally, err error) {
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	for line := range order {
 		a := <-line.done
-		if !a.Allow {
-			denied++
-		}
+		t.count(line.number, a)
 		if err = firstError(err, a.err); err == nil {
 			err = enc.Encode(a.planAnswer)
 		}
 	}
-	return denied, firstError(err, out.Flush())
+	return t, firstError(err, out.Flush())
 }
 
 // answer plans one line. A line that is no call is not allowed, and says why;
 // with several hosts it is allowed when it is on every one.
 func (p *planners) answer(line *batchLine) batchAnswer {
-	var call planCall
-	if err := json.Unmarshal(line.text, &call); err != nil {
-		return refusedLine(call.ID, "bad_line", fmt.Sprintf("line %d is not a JSON object: %v", line.number, err))
+	call, err := line.decode()
+	if err != nil {
+		return line.refused(call.ID, err)
 	}
 	g, name, args, err := p.of(call)
+	var bad *badCall
 	switch {
-	case errors.Is(err, errNoCall):
-		return refusedLine(call.ID, "bad_line", fmt.Sprintf("line %d: %v", line.number, err))
+	case errors.As(err, &bad):
+		return line.refused(call.ID, err)
 	case err != nil:
 		return batchAnswer{err: err}
 	}
@@ -130,6 +168,27 @@ func (p *planners) answer(line *batchLine) batchAnswer {
 		}}}
 	}
 	return allOf(call.ID, judged)
+}
+
+// decode reads a line. It may say more of itself than a call needs; what a call
+// needs is missed when its name is misspelt.
+func (l *batchLine) decode() (call planCall, err error) {
+	if len(l.text) > maxBatchLine {
+		return call, fmt.Errorf("has more than %d bytes", maxBatchLine)
+	}
+	if err := json.Unmarshal(l.text, &call); err != nil {
+		return call, fmt.Errorf("is no call: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if call.Tool != "" && call.Command != nil {
+		return call, errors.New(`has both "tool" and "command"`)
+	}
+	return call, nil
+}
+
+func (l *batchLine) refused(id any, err error) batchAnswer {
+	a := refusedLine(id, "bad_line", fmt.Sprintf("line %d: %v", l.number, err))
+	a.bad = true
+	return a
 }
 
 func allOf(id any, judged []gateway.Judged) batchAnswer {

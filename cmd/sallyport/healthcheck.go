@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,11 +20,12 @@ func healthcheckCommand() *cobra.Command {
 		Short: "Ask a serving gateway whether it is ready; for containers",
 		Long: `Over HTTP, ask /readyz of the address that the configuration listens on. Over
 stdio there is nobody to ask, so the configuration is read instead.`,
-		Example: "  sallyport healthcheck --config /app/config",
-		Args:    cobra.NoArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return healthcheck(c) },
+		Example:     "  sallyport healthcheck --config /app/config",
+		Args:        cobra.NoArgs,
+		Annotations: marked(readsConfig),
+		RunE:        func(c *cobra.Command, _ []string) error { return healthcheck(c) },
 	}
-	addServeFlags(c)
+	addTransportFlags(c)
 	return c
 }
 
@@ -33,12 +35,26 @@ func healthcheck(c *cobra.Command) error {
 		return err
 	}
 	state := "configuration is valid"
+	if err := checkTransport(c, conf.Settings); err != nil {
+		return err
+	}
 	if conf.Settings.Transport == "http" {
 		if state, err = askReady(conf.Settings.HTTP.Listen); err != nil {
 			return err
 		}
 	}
 	return print(c, map[string]string{"state": state}, func(w io.Writer) { fmt.Fprintln(w, state) })
+}
+
+// cause is the error at the bottom of one of the network.
+func cause(err error) error {
+	for {
+		under := errors.Unwrap(err)
+		if under == nil {
+			return err
+		}
+		err = under
+	}
 }
 
 func askReady(listen string) (string, error) {
@@ -50,9 +66,10 @@ func askReady(listen string) (string, error) {
 		host = "127.0.0.1"
 	}
 	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + net.JoinHostPort(host, port) + "/readyz")
+	at := net.JoinHostPort(host, port)
+	resp, err := client.Get("http://" + at + "/readyz")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("no gateway answers at %s: %w (is it serving, and at http.listen?)", at, cause(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))

@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -33,7 +32,7 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	cmd := rootCommand()
 	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
+	ran, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -42,7 +41,7 @@ func run(ctx context.Context, args []string) int {
 		exit = &exitError{code: exitError1, err: err}
 	}
 	if exit.err != nil {
-		fmt.Fprintln(os.Stderr, "sallyport: "+exit.err.Error())
+		exit.say(ran)
 	}
 	return exit.code
 }

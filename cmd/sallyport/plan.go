@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,8 +43,10 @@ One JSON result a line comes back in the same order, with id, allow, reasons.`,
   sallyport plan --config ./sallyport --host web1 --command 'df -h | tail -1'
   sallyport plan --config ./sallyport --tool ssh_run --args '{"alias":"web1","command":"uptime"}'
   sallyport plan --batch cases.jsonl`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
+		Args:        cobra.NoArgs,
+		Annotations: marked(readsConfig),
+		PreRunE:     func(c *cobra.Command, _ []string) error { return f.check(c.Flags().Changed) },
+		RunE:        func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.host, "host", "", "alias of the host")
@@ -54,10 +57,59 @@ One JSON result a line comes back in the same order, with id, allow, reasons.`,
 	flags.StringVar(&f.batch, "batch", "", "file of JSON lines; - is standard input")
 	flags.StringVar(&f.subject, "subject", "", "who calls (default: the OS user)")
 	flags.StringSliceVar(&f.groups, "group", nil, "a group of the caller; may be repeated")
-	c.MarkFlagsMutuallyExclusive("batch", "command", "tool")
-	c.MarkFlagsMutuallyExclusive("host", "profile")
-	c.MarkFlagsOneRequired("batch", "command", "tool")
 	return c
+}
+
+// planWays are the ways to say what is planned, each by a flag, with the flags
+// that go with it beside --subject and --group.
+var planWays = []struct {
+	flag string
+	with []string
+}{
+	{"command", []string{"host", "profile", "config"}},
+	{"tool", []string{"args", "config"}},
+	{"batch", []string{"config"}},
+}
+
+// check refuses flags that contradict each other, or of which one would be
+// ignored.
+func (f planFlags) check(given func(flag string) bool) error {
+	var ways, others []string
+	var with []string
+	for _, way := range planWays {
+		if given(way.flag) {
+			ways, with = append(ways, "--"+way.flag), way.with
+		}
+	}
+	for _, flag := range []string{"host", "profile", "args"} {
+		if given(flag) && !slices.Contains(with, flag) {
+			others = append(others, "--"+flag)
+		}
+	}
+	switch {
+	case len(ways) == 0:
+		return errors.New("nothing to plan: give --command, --tool or --batch")
+	case len(ways) > 1:
+		return fmt.Errorf("%s: give one of them", strings.Join(ways, " and "))
+	case len(others) > 0:
+		return fmt.Errorf("%s means nothing with %s", strings.Join(others, ", "), ways[0])
+	case given("host") && given("profile"):
+		return errors.New("--host and --profile: a command is judged on a host, or under a profile alone; give one of them")
+	case given("command") && !given("host") && !given("profile"):
+		return errors.New("--command needs --host, or --profile to judge it without a host")
+	case given("profile") && given("config"):
+		return errors.New("--profile judges without a configuration; leave --config out")
+	}
+	return checkProfile(f.profile)
+}
+
+// checkProfile says what there is in the place of a profile that there is not.
+func checkProfile(name string) error {
+	known := policies.Profiles()
+	if name == "" || slices.Contains(known, name) {
+		return nil
+	}
+	return fmt.Errorf("there is no profile %q; there are %s", name, strings.Join(known, ", "))
 }
 
 func (f planFlags) run(c *cobra.Command) error {
@@ -69,7 +121,7 @@ func (f planFlags) run(c *cobra.Command) error {
 	}
 	call, err := f.call()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	answers, err := p.plan(call)
 	if err != nil {
@@ -104,14 +156,15 @@ func (f planFlags) call() (planCall, error) {
 	case f.profile != "":
 		command, err := json.Marshal(f.command)
 		return planCall{Command: command, Profile: f.profile}, err
-	case f.host == "":
-		return planCall{}, errors.New("--command needs --host, or --profile to judge it without a host")
 	}
 	args, err := json.Marshal(map[string]string{"alias": f.host, "command": f.command})
 	return planCall{Tool: "ssh_run", Arguments: args}, err
 }
 
-var errNoCall = errors.New(`a call needs "tool" and "arguments", or "command" and "policy_context"`)
+// badCall is a call that cannot be planned, whatever the configuration.
+type badCall struct{ error }
+
+var errNoCall = &badCall{errors.New(`a call needs "tool" and "arguments", or "command" and "policy_context"`)}
 
 // planAnswer is one plan on one host as the command prints it.
 type planAnswer struct {
@@ -150,8 +203,11 @@ func (p *planners) of(c planCall) (g *gateway.Gateway, name string, args json.Ra
 	case c.Tool != "":
 		g, err = p.need(&p.configured, p.assembleConfigured)
 		return g, c.Tool, c.Arguments, err
-	case c.Command == nil:
+	case c.Command == nil || c.Profile == "":
 		return nil, "", nil, errNoCall
+	}
+	if err := checkProfile(c.Profile); err != nil {
+		return nil, "", nil, &badCall{err}
 	}
 	if g, err = p.need(&p.profiles, p.assembleProfiles); err != nil {
 		return nil, "", nil, err

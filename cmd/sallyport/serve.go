@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/mcpserver"
+	"github.com/sallyport/sallyport/pkg/tools"
 )
 
 func serveCommand() *cobra.Command {
@@ -35,25 +36,43 @@ policy again; what does not load changes nothing. SIGTERM stops running
 commands on their hosts, records it, and ends.`,
 		Example: `  sallyport serve --config ./sallyport
   sallyport serve --config ./sallyport --transport http --listen 127.0.0.1:8022`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return serve(c) },
+		Args:        cobra.NoArgs,
+		Annotations: marked(readsConfig, noOutput),
+		RunE:        func(c *cobra.Command, _ []string) error { return serve(c) },
 	}
-	addServeFlags(c)
+	addTransportFlags(c)
+	c.Flags().String("subject", "", "who calls over stdio (default: the OS user)")
+	c.Flags().StringSlice("toolsets", nil, "toolsets to offer: "+strings.Join(tools.Sets(), ", "))
+	c.Flags().String("log-level", "", "debug, info, warn or error")
 	return c
 }
 
-// addServeFlags are the settings that may be given on the command line.
-func addServeFlags(c *cobra.Command) {
-	c.Flags().String("transport", "", "stdio or http")
+// addTransportFlags are the settings on the command line that say where the
+// gateway is.
+func addTransportFlags(c *cobra.Command) {
+	c.Flags().String("transport", "", "stdio or http (default: that of sallyport.yml, or else stdio)")
 	c.Flags().String("listen", "", "host:port of the HTTP transport")
-	c.Flags().String("subject", "", "who calls over stdio (default: the OS user)")
-	c.Flags().StringSlice("toolsets", nil, "toolsets to offer")
-	c.Flags().String("log-level", "", "debug, info, warn or error")
+}
+
+// checkTransport refuses flags that the transport has no use for.
+func checkTransport(c *cobra.Command, set config.Settings) error {
+	for flag, transport := range map[string]string{"listen": "http", "subject": "stdio"} {
+		if c.Flags().Changed(flag) && set.Transport != transport {
+			return usageOf(c, fmt.Errorf("--%s is for --transport %s, and this is %s", flag, transport, set.Transport))
+		}
+	}
+	return nil
 }
 
 func serve(c *cobra.Command) error {
 	s, err := assemble(c.Context(), stackOptions{
-		load:   func() (*config.Config, error) { return loadOnly(c, config.Options{}) },
+		load: func() (*config.Config, error) {
+			conf, err := loadOnly(c, config.Options{})
+			if err != nil {
+				return nil, err
+			}
+			return conf, checkTransport(c, conf.Settings)
+		},
 		stderr: c.ErrOrStderr(),
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/pkg/config"
+	"github.com/sallyport/sallyport/pkg/policy"
 )
 
 func validateCommand() *cobra.Command {
@@ -16,8 +18,9 @@ func validateCommand() *cobra.Command {
 		Short: "Check a configuration and report every problem at once",
 		Long: `Read the configuration as serve would, compile the policies, and report every
 problem with file, line and remedy. Nothing is started and no host is contacted.`,
-		Example: "  sallyport validate --config ./sallyport\n  sallyport validate --output json",
-		Args:    cobra.NoArgs,
+		Example:     "  sallyport validate --config ./sallyport\n  sallyport validate --output json",
+		Args:        cobra.NoArgs,
+		Annotations: marked(readsConfig),
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, err := validate(c)
 			if err != nil {
@@ -60,13 +63,27 @@ func validate(c *cobra.Command) (verdict, error) {
 	switch {
 	case errors.As(err, &problems):
 		v.Problems = problems.List
+		if problems.Settings != nil {
+			v.compile(c.Context(), problems.Settings.Policy)
+		}
 		return v, nil
 	case err != nil:
-		v.Problems = append(v.Problems, config.Problem{File: "policy", Severity: config.Error, Message: err.Error()})
+		v.Problems = append(v.Problems, config.Problem{File: "bundles", Severity: config.Error, Message: err.Error()})
 		return v, nil
 	}
 	v.Valid, v.Bundles = true, s.engine.Revisions()
 	return v, s.close(c.Context())
+}
+
+// compile reports what is wrong with the policies, where the rest of the
+// configuration does not load.
+func (v *verdict) compile(ctx context.Context, set config.PolicySettings) {
+	e, err := policy.New(ctx, policy.Options{Bundle: set.Bundle, Custom: set.Custom, Timeout: dryTimeout})
+	if err != nil {
+		v.Problems = append(v.Problems, config.Problem{File: "bundles", Severity: config.Error, Message: err.Error()})
+		return
+	}
+	_ = e.Close(ctx)
 }
 
 func (v verdict) write(w io.Writer) {
@@ -74,8 +91,8 @@ func (v verdict) write(w io.Writer) {
 		fmt.Fprintln(w, p)
 	}
 	if v.Valid {
-		fmt.Fprintf(w, "%s: valid, %d hosts, %d warnings\n", v.Dir, v.Hosts, len(v.Problems))
+		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, plural(v.Hosts, "host"), plural(len(v.Problems), "warning"))
 	} else {
-		fmt.Fprintf(w, "%d problems; nothing would start\n", len(v.Problems))
+		fmt.Fprintf(w, "%s; nothing would start\n", plural(len(v.Problems), "problem"))
 	}
 }

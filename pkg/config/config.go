@@ -86,7 +86,7 @@ func Load(o Options) (*Config, error) {
 	c := l.load()
 	problems := l.report.sorted(l.files())
 	if l.report.failed() {
-		return nil, &Problems{List: problems}
+		return nil, &Problems{List: problems, Settings: l.sound}
 	}
 	c.Warnings = problems
 	return c, nil
@@ -139,6 +139,7 @@ type loader struct {
 	dir    string
 	report *report
 	digest hash.Hash
+	sound  *Settings // when nothing is wrong with them
 }
 
 func (l *loader) load() *Config {
@@ -146,6 +147,9 @@ func (l *loader) load() *Config {
 		return nil
 	}
 	settings := l.settings()
+	if !l.report.failed() {
+		l.sound = &settings
+	}
 	v := l.vault(settings)
 	logins := l.credentials(v)
 	hosts := l.servers(logins)

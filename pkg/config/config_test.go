@@ -30,7 +30,7 @@ const configs = "../../testdata/configs"
 //	size PATH BYTES         a file of that many blanks
 //	dir PATH                a directory
 //	link PATH TARGET        a symbolic link
-//	env NAME VALUE          in the environment
+//	env NAME VALUE          in the environment, where SSH_AUTH_SOCK is /run/agent
 //	flag NAME VALUE         on the command line
 //	without secrets         Options.WithoutSecrets
 //
@@ -41,7 +41,7 @@ func prepare(t *testing.T, dir string) Options {
 	if err := os.CopyFS(o.Dir, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{}
+	env := map[string]string{"SSH_AUTH_SOCK": "/run/agent"}
 	o.Env = func(name string) (string, bool) { s, ok := env[name]; return s, ok }
 	setup, err := os.ReadFile(filepath.Join(dir, "setup"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -308,7 +308,7 @@ func TestSecretDirs(t *testing.T) {
 		}
 	}
 	o := Options{Dir: dir}
-	env := map[string]string{}
+	env := map[string]string{"SSH_AUTH_SOCK": "/run/agent"}
 	o.Env = lookup(env)
 	for _, step := range []struct {
 		name string

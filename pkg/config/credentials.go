@@ -2,6 +2,10 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -98,7 +102,26 @@ func (l *loader) credential(v value, vault vault) *credential {
 			need.at.fail(f)
 		}
 	}
+	if c.keyPath != "" && c.passphrase == "" && vault.isEncrypted(c.keyPath) {
+		key.fail(faultf("put its passphrase into secrets/ and name that as key_passphrase_secret", "the key file %s is encrypted", c.keyPath))
+	}
+	if c.agent {
+		l.checkAgent(c, v)
+	}
 	return c
+}
+
+// checkAgent says that there is no agent to ask, as far as can be seen from here.
+func (l *loader) checkAgent(c *credential, v value) {
+	switch {
+	case l.WithoutSecrets:
+	case c.agentSocket == "" && l.env("SSH_AUTH_SOCK") == "":
+		v.warn(faultf("start an agent where the gateway runs, or name its socket as agent:", "there is no SSH agent here: SSH_AUTH_SOCK is not set"))
+	case c.agentSocket != "":
+		if _, err := os.Stat(c.agentSocket); err != nil {
+			v.warn(faultf("start the agent, or correct the path", "there is no socket %s", c.agentSocket))
+		}
+	}
 }
 
 // inline stores a password as it is, which may hold anything.
@@ -114,12 +137,24 @@ func inline(p *func() string) field {
 func agent(c *credential) field {
 	return func(v value) {
 		if v.node.Kind == yaml.ScalarNode && v.node.ShortTag() == "!!str" {
-			text(&c.agentSocket, filled)(v)
+			text(&c.agentSocket, filled, socketPath)(v)
 			c.agent = true
 			return
 		}
 		boolean(&c.agent)(v)
 	}
+}
+
+// socketPath is an absolute path. A word in quotes that looks like a truth is
+// none.
+func socketPath(s string) *fault {
+	switch {
+	case slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(s)):
+		return faultf("write agent: true, without quotes", "%q is text", s)
+	case !filepath.IsAbs(s):
+		return faultf("write agent: true, or the absolute path of its socket", "%q is not an absolute path", s)
+	}
+	return nil
 }
 
 // check sees that an entry says one thing about how to log in.

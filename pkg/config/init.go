@@ -28,6 +28,12 @@ func Init(dir string) (written []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if dir == "" {
+		return nil, errors.New("the name of the directory is empty; name one, such as ./sallyport")
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is a file; name a directory", dir)
+	}
 	if err := absent(dir, files); err != nil {
 		return nil, err
 	}

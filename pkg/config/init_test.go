@@ -23,7 +23,8 @@ func TestInit(t *testing.T) {
 	if diff := cmp.Diff(want, written); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
-	c := mustLoad(t, Options{Dir: dir})
+	agent := map[string]string{"SSH_AUTH_SOCK": "/run/agent"}
+	c := mustLoad(t, Options{Dir: dir, Env: func(name string) (string, bool) { s, ok := agent[name]; return s, ok }})
 	if len(c.Warnings) > 0 {
 		t.Errorf("it loads with warnings:\n%s", strings.Join(warningsOf(c), "\n"))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+	"golang.org/x/sys/unix"
 )
 
 // layers are what the file, the environment and the flags say, each value read
@@ -260,6 +261,25 @@ func (l *loader) checkLog(sink *LogSink, where map[string]place, key string) {
 		l.at(where, key+".stderr").fail(faultf("name a file, or write stderr: true", "the log would go nowhere, and without a record nothing runs"))
 	}
 	sink.File = l.relative(sink.File)
+	if sink.File == "" || l.WithoutSecrets {
+		return
+	}
+	p := l.at(where, key+".file")
+	if info, err := os.Stat(sink.File); err == nil && info.IsDir() {
+		p.fail(faultf("name a file in it", "%s is a directory", sink.File))
+	} else if dir := thatIsThere(filepath.Dir(sink.File)); unix.Access(dir, unix.W_OK) != nil {
+		p.warn(faultf("give the account that serves the right to write there, or name another file", "this account may not write in %s", dir))
+	}
+}
+
+// thatIsThere is a directory, or the one above it that is there.
+func thatIsThere(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // checkListen keeps the gateway from being open to a network without asking who

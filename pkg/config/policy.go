@@ -105,6 +105,9 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		},
 		"reload": p.readReload,
 	})
+	if len(p.rules) == 0 && !l.report.failed() {
+		root.warn(faultf("add a rule, such as - {action: allow, profile: readonly}", "no rule grants anything, so every call on a host will be refused"))
+	}
 	return p
 }
 

@@ -49,10 +49,20 @@ func (p Problem) String() string {
 // file and line.
 type Problems struct {
 	List []Problem
+	// Settings are those of sallyport.yml, when nothing is wrong with that; what
+	// it names can be checked all the same.
+	Settings *Settings
 }
 
 // Error has one problem on each line.
 func (p *Problems) Error() string { return lines(p.List) }
+
+// OfFlags says that nothing but flags is wrong.
+func (p *Problems) OfFlags() bool {
+	return !slices.ContainsFunc(p.List, func(one Problem) bool {
+		return one.Severity == Error && !strings.HasPrefix(one.File, "--")
+	})
+}
 
 func lines(list []Problem) string {
 	text := make([]string, len(list))

@@ -93,6 +93,23 @@ func (v vault) key(path string) ([]byte, *fault) {
 	return data, nil
 }
 
+// isEncrypted says that the private key at a path below keys/ needs a passphrase.
+func (v vault) isEncrypted(path string) bool {
+	if v.namesOnly {
+		return false
+	}
+	data, f := v.key(path)
+	if f != nil {
+		return false // it has been told
+	}
+	block, _ := pem.Decode(data)
+	// OpenSSH's own format begins with a magic word and the name of the cipher,
+	// see PROTOCOL.key there.
+	cipher, ok := bytes.CutPrefix(block.Bytes, []byte("openssh-key-v1\x00"))
+	return ok && len(cipher) > 8 && !bytes.HasPrefix(cipher[4:], []byte("none")) ||
+		strings.HasPrefix(block.Type, "ENCRYPTED") || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
+}
+
 // certificate is the certificate file at a path below keys/. It is public, but
 // whoever may write it decides who logs in.
 func (v vault) certificate(path string) ([]byte, *fault) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mark3labs/mcp-go/server"
@@ -181,8 +182,10 @@ func (s *Server) ListenAndServe(ctx context.Context, o HTTPOptions, ready func(a
 		return err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
-	if err != nil {
-		return err
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another process listens at %s; end it, or set another http.listen", o.Listen)
+	} else if err != nil {
+		return fmt.Errorf("http.listen: %w", err)
 	}
 	web := &http.Server{
 		Handler:           e.handler(),

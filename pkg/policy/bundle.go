@@ -1,10 +1,16 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -22,16 +28,16 @@ func loadBundles(main string, custom []string) (map[string]*bundle.Bundle, error
 	bundles := map[string]*bundle.Bundle{}
 	b, err := loadMain(main)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("policy.bundle: %w", err)
 	}
 	bundles[mainBundleName] = b
 	for _, path := range custom {
 		name := bundleName(path)
 		if _, taken := bundles[name]; taken || name == siteBundleName {
-			return nil, fmt.Errorf("bundle %s: another bundle is called %q", path, name)
+			return nil, fmt.Errorf("policy.custom: bundle %s: another bundle is called %q; rename the directory or file", path, name)
 		}
 		if bundles[name], err = loadCustom(path, name); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("policy.custom: %w", err)
 		}
 	}
 	return bundles, nil
@@ -39,7 +45,7 @@ func loadBundles(main string, custom []string) (map[string]*bundle.Bundle, error
 
 func loadMain(path string) (*bundle.Bundle, error) {
 	if path == "" {
-		return read("shipped", mainBundleName, bundle.NewFSLoaderWithRoot(policies.Files, "."))
+		return read("", mainBundleName, bundle.NewFSLoaderWithRoot(policies.Files, "."))
 	}
 	return loadPath(path, mainBundleName)
 }
@@ -53,13 +59,16 @@ func bundleName(path string) string {
 // else decides with: packages below custom, and the log's mask and drop rules.
 func loadCustom(path, name string) (*bundle.Bundle, error) {
 	b, err := loadPath(path, name)
+	if err == nil && isBare(path) {
+		err = introduce(b, path)
+	}
 	if err != nil {
 		return nil, err
 	}
 	for _, root := range *b.Manifest.Roots {
 		if root != "custom" && !strings.HasPrefix(root, "custom/") && root != "system/log" {
 			return nil, fmt.Errorf(
-				"bundle %s: root %q is not its to own; .manifest may list custom, custom/... and system/log", path, root)
+				"bundle %s: root %q is not its to own; roots in .manifest may be custom, custom/... and system/log", path, root)
 		}
 	}
 	return b, nil
@@ -81,8 +90,58 @@ func loadPath(path, name string) (*bundle.Bundle, error) {
 	return read(path, name, bundle.NewTarballLoaderWithBaseURL(f, path))
 }
 
+// isBare says that a path is a directory without a .manifest.
+func isBare(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(path, ".manifest"))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// introduce gives a directory without a .manifest one: it owns what its packages
+// and data are, and its revision is the digest of what is in it. So a team's
+// first policy needs no more than a file.
+func introduce(b *bundle.Bundle, path string) error {
+	roots := map[string]bool{}
+	sum := sha256.New()
+	for _, m := range b.Modules {
+		pkg := strings.TrimPrefix(m.Parsed.Package.Path.String(), "data.")
+		root, err := ownRoot(strings.Split(pkg, "."))
+		if err != nil {
+			return fmt.Errorf("bundle %s: %s: package %s: %w", path, filepath.Base(m.Path), pkg, err)
+		}
+		roots[root] = true
+		fmt.Fprintf(sum, "%s\x00%s\x00", strings.TrimPrefix(m.Path, path), m.Raw)
+	}
+	for top, below := range b.Data {
+		names, _ := below.(map[string]any)
+		for name := range names {
+			root, err := ownRoot([]string{top, name})
+			if err != nil {
+				return fmt.Errorf("bundle %s: data %s: %w", path, top, err)
+			}
+			roots[root] = true
+		}
+	}
+	data, err := json.Marshal(b.Data)
+	sum.Write(data)
+	list := slices.Sorted(maps.Keys(roots))
+	b.Manifest.Roots, b.Manifest.Revision = &list, "sha256:"+hex.EncodeToString(sum.Sum(nil))[:16]
+	return err
+}
+
+func ownRoot(path []string) (string, error) {
+	if len(path) < 2 || path[0] != "custom" && path[0] != "system" {
+		return "", errors.New("only what is below custom counts, such as custom.team; call it so")
+	}
+	return path[0] + "/" + path[1], nil
+}
+
+// read reads a bundle; problems name its files by where they are on disk.
 func read(path, name string, loader bundle.DirectoryLoader) (*bundle.Bundle, error) {
-	b, err := bundle.NewCustomReader(loader.WithFilter(notTests)).
+	b, err := bundle.NewCustomReader(loader.WithFilter(notTests)).WithBaseDir(path).
 		WithBundleName(name).WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).
 		WithLazyLoadingMode(false).WithSkipBundleVerification(true).Read()
 	if err != nil {

@@ -141,12 +141,13 @@ var spoken = map[string]bool{"deny": true, "permit": true, "redact": true, "limi
 // the shipped policy listens to sets in data.custom.<package>, not to anything
 // below it, and not to a deny that is true.
 func heard(c *ast.Compiler) error {
-	for file, m := range c.Modules {
+	for _, m := range c.Modules {
 		path := m.Package.Path // data, custom, <package>, ...
 		if len(path) < 2 || !path[1].Equal(ast.StringTerm("custom")) {
 			continue
 		}
 		for _, r := range m.Rules {
+			file := r.Loc().File
 			name := r.Head.Ref()[0].String()
 			set, speaks := spoken[name]
 			switch {

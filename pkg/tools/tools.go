@@ -5,11 +5,26 @@
 // tool can reach a host, a policy or a client on a road of its own.
 package tools
 
-import "github.com/sallyport/sallyport/pkg/tool"
+import (
+	"slices"
+
+	"github.com/sallyport/sallyport/pkg/tool"
+)
 
 // All is the table of contents: every tool, by toolset.
 func All() []*tool.Tool {
 	return fleet()
+}
+
+// Sets are the names of the toolsets, in the order of the table, and all.
+func Sets() []string {
+	sets := []string{}
+	for _, t := range All() {
+		if !slices.Contains(sets, t.Set) {
+			sets = append(sets, t.Set)
+		}
+	}
+	return append(sets, "all")
 }
 
 // In is the tools of the given toolsets, and the names that are no toolset.
