@@ -21,7 +21,7 @@ type replayFlags struct {
 	rotated              bool
 	bundle, html         string
 	examples, top        int
-	workers              int
+	workers, unused      int
 }
 
 func replayCommand() *cobra.Command {
@@ -47,6 +47,10 @@ because it was withheld, masked or erased, are counted apart. So are refusals th
 came from the moment and not from a rule (policy_timeout), and lines that cannot
 be read.
 
+With --unused DAYS the report lists what was of no use in the last days of the logs:
+rules of policy.yml that no call made use of, rules of custom packages that never
+spoke, reasons that were never given.
+
 Logs may be compressed with gzip; - is standard input. The report has what the log
 has, the words of commands with it.
 
@@ -54,9 +58,11 @@ It exits with 0 if nothing changed, 2 if anything did that --fail-on names, and 
 on an error or if no decision could be judged again.`,
 		Example: `  sallyport replay --config ./sallyport --log decisions.jsonl --bundle new/
   sallyport replay --config ./changed --log decisions.jsonl --rotated --html report.html
+  sallyport replay --config ./sallyport --log decisions.jsonl --unused 30
   zcat logs/*.gz | sallyport replay --log - --fail-on newly-allowed --output json`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args) },
+		Args:        cobra.ArbitraryArgs,
+		Annotations: marked(readsConfig),
+		RunE:        func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
 	flags.StringArrayVar(&f.logs, "log", nil, "decision log; may be repeated, or followed by more files")
@@ -67,6 +73,7 @@ on an error or if no decision could be judged again.`,
 	flags.StringVar(&f.html, "html", "", "write the report as one HTML file, too")
 	flags.IntVar(&f.examples, "examples", 3, "examples of each kind of change, rule, host, subject and tool")
 	flags.IntVar(&f.top, "top", 10, "how much of each list to show; JSON has all")
+	flags.IntVar(&f.unused, "unused", 0, "tell the rules that were of no use in the last so many days of the logs")
 	flags.IntVar(&f.workers, "workers", 0, "how many judge side by side (default: one for each core)")
 	return c
 }
@@ -139,12 +146,12 @@ func (f replayFlags) replay(c *cobra.Command, logs []string) (*replay.Report, er
 		return nil, err
 	}
 	defer s.close(c.Context()) //nolint:errcheck // it has written nothing
-	judge, err := s.engine.Replay()
+	judge, err := s.engine.Replay(c.Context(), policy.ReplayOptions{Uses: f.unused > 0})
 	if err != nil {
 		return nil, err
 	}
 	return replay.Run(c.Context(), judge, replay.Options{
-		Logs: logs, Stdin: c.InOrStdin(), Examples: max(f.examples, 0), Workers: f.workers,
+		Logs: logs, Stdin: c.InOrStdin(), Examples: max(f.examples, 0), Workers: f.workers, UnusedDays: f.unused,
 	})
 }
 

@@ -127,10 +127,10 @@ func difference(then, now Verdict, was, will *result) (Change, []string) {
 		return NewlyDenied, codesOf(now.Reasons)
 	case !then.Allow && now.Allow:
 		return NewlyAllowed, codesOf(then.Reasons)
-	case then.Limits != now.Limits:
-		return LimitsChange, limitsThatDiffer(then.Limits, now.Limits)
 	case !slices.Equal(then.Reasons, now.Reasons):
 		return ReasonChange, reasonsThatDiffer(then.Reasons, now.Reasons)
+	case then.Limits != now.Limits:
+		return LimitsChange, limitsThatDiffer(then.Limits, now.Limits)
 	}
 	var fields []string
 	if !bytes.Equal(was.Approval, will.Approval) {

@@ -99,7 +99,8 @@ type evaluation struct {
 	now     time.Time // what policies see as the time
 	timeout time.Duration
 	values  cache.InterQueryValueCache
-	recall  *recall // nil: nothing is known from earlier decisions
+	recall  *recall             // nil: nothing is known from earlier decisions
+	tracer  topdown.QueryTracer // nil: nobody looks on
 }
 
 var (
@@ -120,11 +121,7 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 	}
 	rules := newRuleCache(v.recall)
 	defer rules.Pop()
-	rs, err := v.query.Eval(ctx,
-		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
-		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(rules), rego.EvalBaseCache(v.data),
-	)
+	rs, err := v.query.Eval(ctx, v.options(cancel, rules)...)
 	switch {
 	case err != nil:
 		return nil, evalError(ctx, err)
@@ -135,6 +132,18 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 	}
 	v.recall.keep()
 	return rs[0].Expressions[0].Value.(*ast.Term), nil
+}
+
+func (v evaluation) options(cancel topdown.Cancel, rules topdown.VirtualCache) []rego.EvalOption {
+	options := []rego.EvalOption{
+		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
+		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
+		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(rules), rego.EvalBaseCache(v.data),
+	}
+	if v.tracer != nil {
+		options = append(options, rego.EvalQueryTracer(v.tracer))
+	}
+	return options
 }
 
 func evalError(ctx context.Context, err error) error {
@@ -150,15 +159,18 @@ func evalError(ctx context.Context, err error) error {
 // evaluate asks the active revision and reads its decision into the record.
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
 	rec.value = rec.input.Value()
-	e.ask(ctx, r, txn, rec, nil)
+	e.question(r, txn, rec).ask(ctx, rec)
 }
 
-// ask is evaluate for a record that has the input as a value already.
-func (e *Engine) ask(ctx context.Context, r *revision, txn storage.Transaction, rec *record, known *recall) {
-	v := evaluation{
+// question is what a record asks a revision.
+func (e *Engine) question(r *revision, txn storage.Transaction, rec *record) evaluation {
+	return evaluation{
 		query: &r.decide, data: r.data, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
-		recall: known,
 	}
+}
+
+// ask reads the answer into the record.
+func (v evaluation) ask(ctx context.Context, rec *record) {
 	asked := time.Now()
 	term, err := v.run(ctx)
 	if errors.Is(err, errTimeout) {

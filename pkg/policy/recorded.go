@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // recorded is a line of a decision log, read back. The texts are parts of the
@@ -227,4 +229,13 @@ func (r *recorded) shows() string {
 		return ""
 	}
 	return stringAt(r.result, "record")
+}
+
+// codes are those of the reasons on record.
+func (r *recorded) codes() []string {
+	var res struct{ Reasons []tool.Reason }
+	if r.result == nil || json.Unmarshal(r.result, &res) != nil {
+		return nil
+	}
+	return codesOf(res.Reasons)
 }

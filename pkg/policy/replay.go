@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -26,6 +27,12 @@ type Replay struct {
 	reads    *reads
 	answers  *memo[digest, *answer] // nil: rules look at what no two inputs share
 	rules    *ruleMemo
+	book     *ruleBook // nil: nobody asked which rules are of use
+}
+
+// ReplayOptions say what a replay is to find out beside what would change.
+type ReplayOptions struct {
+	Uses bool // which rules are at work in each decision; it takes longer
 }
 
 // digest is SHA-256, so that no input can be made to look like another one.
@@ -36,7 +43,7 @@ const replayRoom = 64 << 20
 
 // Replay begins to judge by what is active now. The engine must not be reloaded
 // before the replay is over.
-func (e *Engine) Replay() (*Replay, error) {
+func (e *Engine) Replay(ctx context.Context, o ReplayOptions) (*Replay, error) {
 	if err := e.Ready(); err != nil {
 		return nil, err
 	}
@@ -45,10 +52,37 @@ func (e *Engine) Replay() (*Replay, error) {
 		engine: e, revision: e.active.Load(),
 		reads: readsOf(compiler, entry), rules: newRuleMemo(compiler, entry),
 	}
+	if o.Uses {
+		if err := r.watch(ctx, compiler); err != nil {
+			return nil, err
+		}
+	}
 	if !r.reads.whole {
 		r.answers = newMemo[digest, *answer](replayRoom)
 	}
 	return r, nil
+}
+
+// watch has the replay tell which rules are of use. Rules are asked each time
+// then: one that is remembered would not be seen at work.
+func (r *Replay) watch(ctx context.Context, c *ast.Compiler) error {
+	txn, err := r.engine.store.NewTransaction(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.engine.store.Abort(ctx, txn)
+	r.book, err = newRuleBook(ctx, c, r.engine.store, txn, r.revision.data)
+	r.rules = &ruleMemo{}
+	r.reads.follow(c, ast.MustParseRef(usesRule), map[*ast.Rule]bool{})
+	return err
+}
+
+// Rules are those that could be of use; none if nobody asked for it.
+func (r *Replay) Rules() []Rule {
+	if r.book == nil {
+		return nil
+	}
+	return r.book.rules
 }
 
 // Status says what became of a recorded decision in a replay.
@@ -96,6 +130,9 @@ type Replayed struct {
 	// Rules are those at work in a change: codes of reasons, or the names of
 	// the limits or fields that differ.
 	Rules []string
+	// Used are the rules at work in the decision as it would be now, as indices
+	// of Replay.Rules; of one that is not judged, what its reasons tell.
+	Used []int
 
 	ID                  string
 	Time                time.Time
@@ -117,9 +154,10 @@ type answer struct {
 	full     []byte // the result
 	withheld []byte // the result without the words of the call
 	steady   bool   // it will be the same when asked again
+	used     []int  // see Replayed
 }
 
-func (a *answer) size() int { return len(a.full) + len(a.withheld) }
+func (a *answer) size() int { return len(a.full) + len(a.withheld) + 8*len(a.used) }
 
 // Judge judges the decision that a line of a decision log records. It may be
 // called from several goroutines. Its error is that of the context.
@@ -132,12 +170,16 @@ func (r *Replay) Judge(ctx context.Context, line []byte) (Replayed, error) {
 	}
 	out.Status, out.Cause = rec.status(r.reads)
 	if out.Status != Judged {
+		if r.book != nil {
+			out.Used = r.book.ofCodes(rec.codes())
+		}
 		return out, nil
 	}
 	now, err := r.answer(ctx, rec)
 	if err != nil {
 		return out, err
 	}
+	out.Used = now.used
 	if err := rec.compare(now, &out); err != nil {
 		out.Status, out.Cause = Unreadable, err.Error()
 	}
@@ -168,20 +210,37 @@ func (r *Replay) ask(ctx context.Context, input []byte, at time.Time) (*answer, 
 	}
 	defer r.engine.store.Abort(ctx, txn)
 	rec := record{began: at, value: valueOf(input).Value}
-	r.engine.ask(ctx, r.revision, txn, &rec, r.rules.recall(input))
+	v := r.engine.question(r.revision, txn, &rec)
+	v.recall = r.rules.recall(input)
+	used := r.askAll(ctx, v, &rec)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return newAnswer(&rec)
+	return newAnswer(&rec, used)
 }
 
-func newAnswer(rec *record) (*answer, error) {
+// askAll asks for the decision and, if somebody wants to know, for the rules at
+// work in it.
+func (r *Replay) askAll(ctx context.Context, v evaluation, rec *record) (used []int) {
+	if r.book == nil {
+		v.ask(ctx, rec)
+		return nil
+	}
+	custom := &customTracer{rules: r.book.custom}
+	v.tracer = custom
+	v.ask(ctx, rec)
+	used = slices.Concat(custom.used, r.book.ofCodes(codesOf(rec.result.Reasons)), r.book.ofSite(ctx, v))
+	slices.Sort(used)
+	return slices.Compact(used)
+}
+
+func newAnswer(rec *record, used []int) (*answer, error) {
 	full, err := json.Marshal(rec.result)
 	if err != nil {
 		return nil, err
 	}
 	withheld, err := json.Marshal(rec.result.withheld())
-	return &answer{full, withheld, !errors.Is(rec.err, errTimeout)}, err
+	return &answer{full, withheld, !errors.Is(rec.err, errTimeout), used}, err
 }
 
 // Revisions names by what is judged: the revision of each bundle.

@@ -144,7 +144,7 @@ func checkReads(t *testing.T, r *Replay, more string) {
 
 func replayOf(t testing.TB, e *Engine) *Replay {
 	t.Helper()
-	r, err := e.Replay()
+	r, err := e.Replay(t.Context(), ReplayOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/policy"
@@ -17,7 +16,7 @@ import (
 var page string
 
 var report = template.Must(template.New("report").Funcs(template.FuncMap{
-	"number": number, "plain": plain, "named": named, "shown": shown, "limit": limit,
+	"number": number, "plain": plain, "named": named, "shown": shown, "said": said,
 	"words":  func(c policy.Change) string { return words(c) },
 	"status": func(s policy.Status) string { return words(s) },
 }).Parse(page))
@@ -31,6 +30,9 @@ func (r *Report) WriteHTML(w io.Writer, top int) error {
 	}
 	if r.From != nil {
 		v.Span = span(r)
+	}
+	if r.Unused != nil {
+		v.Notes = r.notes()
 	}
 	if r.otherSite() {
 		v.SiteNote = siteNote
@@ -55,6 +57,7 @@ type view struct {
 	NotJudged                []NotJudged
 	Problems                 []Problem
 	Bundles                  []Bundle
+	Notes                    []string
 }
 
 // chart is a drawing made of bars, with words beside or below them.
@@ -137,7 +140,7 @@ func counted(class string, n int) string { return words(class) + ": " + number(n
 // timeChart shows when what changed was decided. Its bars stand where their time
 // is, so a time in which nothing was decided is a gap.
 func timeChart(t Timeline) chart {
-	c := chart{Title: "when they were decided", Width: chartWidth, Height: timeHeight + rowHeight}
+	c := chart{Title: "by time", Width: chartWidth, Height: timeHeight + rowHeight}
 	most := 0
 	for _, s := range t.Steps {
 		most = max(most, s.Changed.All)
@@ -185,18 +188,8 @@ func groupChart(g grouping, top int) chart {
 			x += w
 		}
 		c.Labels = append(c.Labels,
-			label{nameWidth - 8, y + rowHeight/2 + 4, short(named(group.Name)), "end"},
+			label{nameWidth - 8, y + rowHeight/2 + 4, clip(plain(named(group.Name)), 40), "end"},
 			label{x + 6, y + rowHeight/2 + 4, number(group.Changed.All), "start"})
 	}
 	return c
-}
-
-// short is a name that fits beside a bar.
-func short(name string) string {
-	const most = 40
-	r := []rune(plain(name))
-	if len(r) <= most {
-		return string(r)
-	}
-	return strings.TrimSpace(string(r[:most-1])) + "…"
 }

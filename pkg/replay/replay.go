@@ -35,6 +35,9 @@ type Options struct {
 	Stdin    io.Reader // read for -
 	Examples int       // kept of each kind of change, rule, host, subject and tool
 	Workers  int       // zero: one for each core
+	// UnusedDays has the report tell what was of no use in so many days before
+	// the last decision. The replay has to be one that watches rules.
+	UnusedDays int
 }
 
 // chunk is some lines of a log on their way through: judged by any worker,
@@ -91,7 +94,11 @@ func Run(ctx context.Context, r *policy.Replay, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.finish(found, r.Revisions()), nil
+	report := t.finish(found, r.Revisions())
+	if o.UnusedDays > 0 {
+		report.Unused = t.uses.unused(r.Rules(), o.UnusedDays, report.To)
+	}
+	return report, nil
 }
 
 // judge judges the lines of a chunk.

@@ -136,7 +136,7 @@ func recorded(t testing.TB, o policy.Options, n int) (*memory, []policy.Input, [
 
 func run(t testing.TB, e *policy.Engine, o replay.Options) *replay.Report {
 	t.Helper()
-	r, err := e.Replay()
+	r, err := e.Replay(t.Context(), policy.ReplayOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,10 +204,10 @@ func change(then, now tool.Decision) policy.Change {
 		return policy.NewlyDenied
 	case !then.Allow && now.Allow:
 		return policy.NewlyAllowed
-	case then.Limits != now.Limits:
-		return policy.LimitsChange
 	case !slices.Equal(then.Reasons, now.Reasons):
 		return policy.ReasonChange
+	case then.Limits != now.Limits:
+		return policy.LimitsChange
 	}
 	return ""
 }
@@ -327,7 +327,7 @@ func TestLogs(t *testing.T) {
 	if r.Judged != 40 || r.Unchanged != 40 || r.Decisions != 43 {
 		t.Errorf("%d judged, %d unchanged of %d", r.Judged, r.Unchanged, r.Decisions)
 	}
-	judge, err := engine(t, policy.Options{}).Replay()
+	judge, err := engine(t, policy.Options{}).Replay(t.Context(), policy.ReplayOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,8 @@ type Report struct {
 	// Problems are the first lines that could not be read; all of them are
 	// counted in NotJudged.
 	Problems []Problem `json:"problems"`
+
+	Unused *Unused `json:"unused"` // null: nobody asked
 }
 
 // Bundle says by what decisions were made, and by what they are judged now.

@@ -27,12 +27,13 @@ type tally struct {
 	then     map[string]map[string]int
 	causes   map[NotJudged]int
 	line     timeline
+	uses     uses
 }
 
 func newTally(examples int) *tally {
 	t := &tally{
 		examples: examples, kinds: map[policy.Change]*Group{}, then: map[string]map[string]int{},
-		causes: map[NotJudged]int{}, line: newTimeline(),
+		causes: map[NotJudged]int{}, line: newTimeline(), uses: uses{},
 	}
 	for i := range t.groups {
 		t.groups[i] = groups{}
@@ -51,6 +52,7 @@ func (t *tally) add(log string, d decision) {
 	t.report.Decisions++
 	t.addTime(d.Time)
 	t.addRevisions(d.Bundles)
+	t.uses.add(d)
 	if d.Status != policy.Judged {
 		t.addNotJudged(log, d)
 		return

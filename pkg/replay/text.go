@@ -27,6 +27,7 @@ func (r *Report) WriteText(w io.Writer, top int) error {
 	}
 	t.examples(r.Examples)
 	t.problems(r)
+	t.unused(r)
 	return cmp.Or(t.err, t.w.Flush())
 }
 
@@ -36,9 +37,11 @@ type text struct {
 	err error
 }
 
-// line writes cells, of which only a record's own words can be anything but
-// plain.
+// line writes cells without those at the end that are empty.
 func (t *text) line(cells ...any) {
+	for len(cells) > 0 && cells[len(cells)-1] == "" {
+		cells = cells[:len(cells)-1]
+	}
 	for i, c := range cells {
 		if i > 0 {
 			t.print("\t")
@@ -229,11 +232,10 @@ func (e Example) verdicts() []string {
 }
 
 func said(v policy.Verdict) string {
-	verdict := "denied"
-	if v.Allow {
-		verdict = "allowed"
+	if !v.Allow {
+		return "denied"
 	}
-	return fmt.Sprintf("%s, %s s, %s bytes, %s at once", verdict,
+	return fmt.Sprintf("allowed, %s s, %s bytes, %s at once",
 		limit(v.Limits.Seconds), limit(int(v.Limits.OutputBytes)), limit(v.Limits.Concurrent))
 }
 
@@ -248,7 +250,15 @@ func because(code, title, detail string) string {
 	if detail != "" {
 		title += ": " + detail
 	}
-	return code + "  " + title
+	return clip(code+"  "+title, 240)
+}
+
+func clip(s string, most int) string {
+	r := []rune(s)
+	if len(r) <= most {
+		return s
+	}
+	return strings.TrimSpace(string(r[:most-1])) + "…"
 }
 
 func (t *text) problems(r *Report) {
@@ -260,6 +270,27 @@ func (t *text) problems(r *Report) {
 		t.line(fmt.Sprintf("  %s:%d", p.Log, p.Line), p.Problem)
 	}
 	t.more(len(r.Problems))
+}
+
+func (t *text) unused(r *Report) {
+	if r.Unused == nil {
+		return
+	}
+	t.section(fmt.Sprintf("of no use in the last %s: %s of %s", plural(r.Unused.Days, "day"), number(len(r.Unused.Rules)), plural(r.Unused.Of, "rule")))
+	for _, note := range r.notes() {
+		t.line("  " + note)
+	}
+	for _, rule := range r.Unused.Rules {
+		t.line("  "+string(rule.Kind), rule.Name, rule.Where, rule.last(), rule.Title)
+	}
+}
+
+// last says when a rule was last of use.
+func (r UnusedRule) last() string {
+	if r.Last == nil {
+		return "never"
+	}
+	return "last " + shown(*r.Last)
 }
 
 // more says how many entries of a list are not shown.
