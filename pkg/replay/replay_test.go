@@ -75,9 +75,22 @@ func engine(t testing.TB, o policy.Options) *policy.Engine {
 // custom is a bundle with a package custom.team.
 func custom(t testing.TB, rego string) string {
 	t.Helper()
+	return bundle(t, "custom/team", "package custom.team\n"+rego)
+}
+
+// closed is a bundle that refuses everything.
+func closed(t testing.TB) string {
+	t.Helper()
+	return bundle(t, "sallyport", `package sallyport
+decision := {"allow": false, "limits": {"seconds": 0, "output_bytes": 0, "concurrent": 0}, "reasons": [{"code": "closed"}]}
+`)
+}
+
+func bundle(t testing.TB, root, rego string) string {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		".manifest": `{"revision": "c1", "roots": ["custom/team"], "rego_version": 1}`, "custom/team/team.rego": "package custom.team\n" + rego,
+		".manifest": `{"revision": "r1", "roots": ["` + root + `"], "rego_version": 1}`, root + "/policy.rego": rego,
 	} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
@@ -164,7 +177,7 @@ func TestNothingChanges(t *testing.T) {
 // A change of policy is found in exactly the decisions that it changes, by the
 // engine that makes them.
 func TestInjectedChange(t *testing.T) {
-	log, inputs, then := recorded(t, policy.Options{FullRecords: true}, 300)
+	log, inputs, then := recorded(t, policy.Options{FullRecords: true}, 200)
 	file := log.file(t)
 	other := site("web1", "web2") // db1 is gone
 	other.Hosts["web2"] = policy.SiteHost{Class: "c0", Limits: policy.SiteLimits{Seconds: 30, OutputBytes: 1 << 20, Concurrent: 4}}
@@ -380,7 +393,7 @@ func TestBounds(t *testing.T) {
 		l = strings.Replace(l, `"timestamp":"`+at, `"timestamp":"`+day.AddDate(0, 0, i%3000).Format(time.RFC3339), 1)
 		text.WriteString(l + "\n")
 	}
-	e := engine(t, policy.Options{Custom: []string{custom(t, `deny contains "all"`)}})
+	e := engine(t, policy.Options{Bundle: closed(t)}) // which looks at nothing, so all are judged at once
 	r := run(t, e, replay.Options{Logs: []string{"-"}, Stdin: &text, Examples: 2})
 	others := 0
 	for _, g := range r.Subjects {

@@ -8,7 +8,10 @@ import data.sallyport.uses
 class := {
 	"allow": {
 		"any": {"readonly": rule("for all")},
-		"subjects": {"agent-7": {"ops": rule("for the agent"), "readonly": rule("for the agent, too")}, "agent-8": {"readonly": rule("x")}},
+		"subjects": {
+			"agent-7": {"ops": rule("for the agent"), "readonly": rule("for the agent, too")},
+			"agent-8": {"readonly": rule("x")},
+		},
 		"groups": {"sre": {"diagnose": rule("for sre")}, "dba": {"readonly": rule("y")}},
 	},
 	"deny": fixture.granted({"ops": rule("not here")}),
