@@ -27,22 +27,34 @@ func readsOf(c *ast.Compiler, document ast.Ref) *reads {
 
 // follow adds what the rules look at that a reference may lead to.
 func (r *reads) follow(c *ast.Compiler, ref ast.Ref, seen map[*ast.Rule]bool) {
-	for _, rule := range c.GetRulesDynamicWithOpts(ref, ast.RulesOptions{IncludeHiddenModules: true}) {
+	for _, rule := range rulesBehind(c, ref) {
 		if seen[rule] {
 			continue
 		}
 		seen[rule] = true
 		ast.WalkRefs(rule, func(ref ast.Ref) bool {
-			switch {
-			case ref[0].Equal(ast.DefaultRootDocument):
+			if ref[0].Equal(ast.DefaultRootDocument) {
 				r.follow(c, ref, seen)
-			case ref[0].Equal(ast.InputRootDocument):
-				r.add(ref)
-			case impure()[ref.String()]:
-				r.whole = true
+			} else {
+				r.look(ref)
 			}
 			return false
 		})
+	}
+}
+
+// rulesBehind are all rules that a reference may lead to.
+func rulesBehind(c *ast.Compiler, ref ast.Ref) []*ast.Rule {
+	return c.GetRulesDynamicWithOpts(ref, ast.RulesOptions{IncludeHiddenModules: true})
+}
+
+// look takes in what a reference that leads to no data looks at.
+func (r *reads) look(ref ast.Ref) {
+	switch {
+	case ref[0].Equal(ast.InputRootDocument):
+		r.add(ref)
+	case impure()[ref.String()]:
+		r.whole = true
 	}
 }
 
@@ -95,6 +107,8 @@ func (r *reads) touches(place []string) bool {
 	}
 	return true
 }
+
+func (r *reads) none() bool { return !r.whole && len(r.fields) == 0 }
 
 // String lists the places, for people and tests.
 func (r *reads) String() string {

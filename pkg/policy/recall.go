@@ -1,65 +1,49 @@
 package policy
 
 import (
-	"crypto/sha256"
-
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
 // ruleMemo remembers from one decision to the next what rules evaluated to, by
-// what these rules and all that they depend on look at. Where an input differs
-// from all before it in the number of calls in the last minute, only the rules
-// that look at that number have to be asked.
+// what they depend on. Where a call is new on its host, but not its command, only
+// the rules that look at the host have to be asked.
 //
 // Only rules are remembered whose value cannot depend on who asks for it or in
 // what order: sets, and rules that have one constant value or none. It is those
 // that the entry point's own package refers to; what they depend on need not be
 // looked up once they are known.
 type ruleMemo struct {
-	rules  map[uint64][]steadyRule // by the hash of their reference
-	reads  []*reads                // the different ones of all rules
+	rules  map[uint64][]*steadyRule // by the hash of their reference
 	values *memo[ruleKey, *ast.Term]
 }
 
 type steadyRule struct {
 	ref   ast.Ref
-	reads int // index in ruleMemo.reads
-	index int // its own
+	looks looks
 }
 
-// ruleKey is a rule and what it looks at.
+// ruleKey is a rule and what it depends on.
 type ruleKey struct {
-	rule int
-	seen digest
+	rule *steadyRule
+	on   digest
 }
 
 // ruleRoom bounds what is remembered of rules, in bytes.
 const ruleRoom = 64 << 20
 
-func newRuleMemo(c *ast.Compiler, entry ast.Ref) *ruleMemo {
-	m := &ruleMemo{rules: map[uint64][]steadyRule{}, values: newMemo[ruleKey, *ast.Term](ruleRoom)}
-	n := 0
-	for _, ref := range referred(c, entry[:len(entry)-1]) {
-		looked := readsOf(c, ref)
-		if !steady(c, ref) || looked.whole {
-			continue
+func newRuleMemo(s *survey, entry ast.Ref) (*ruleMemo, error) {
+	m := &ruleMemo{rules: map[uint64][]*steadyRule{}, values: newMemo[ruleKey, *ast.Term](ruleRoom)}
+	for _, ref := range referred(s.compiler, entry[:len(entry)-1]) {
+		looked, err := s.looksOf(ref)
+		if err != nil {
+			return nil, err
 		}
-		h := hashOf(ref)
-		m.rules[h] = append(m.rules[h], steadyRule{ref, m.readsIndex(looked), n})
-		n++
-	}
-	return m
-}
-
-// readsIndex files what a rule looks at: many rules look at the same.
-func (m *ruleMemo) readsIndex(looked *reads) int {
-	for i, r := range m.reads {
-		if r.String() == looked.String() {
-			return i
+		if steady(s.compiler, ref) && !looked.at.whole {
+			h := hashOf(ref)
+			m.rules[h] = append(m.rules[h], &steadyRule{ref, looked})
 		}
 	}
-	m.reads = append(m.reads, looked)
-	return len(m.reads) - 1
+	return m, nil
 }
 
 // referred are the rules of other packages that a package refers to.
@@ -74,7 +58,7 @@ func referred(c *ast.Compiler, pkg ast.Ref) []ast.Ref {
 			if !r[0].Equal(ast.DefaultRootDocument) {
 				return false
 			}
-			for _, rule := range c.GetRulesDynamicWithOpts(r, ast.RulesOptions{IncludeHiddenModules: true}) {
+			for _, rule := range rulesBehind(c, r) {
 				if ref := rule.Ref(); !seen[ref.String()] && !rule.Module.Package.Path.Equal(pkg) {
 					seen[ref.String()] = true
 					refs = append(refs, ref)
@@ -110,18 +94,13 @@ func steady(c *ast.Compiler, ref ast.Ref) bool {
 // recall is a ruleMemo for the time of one decision.
 type recall struct {
 	memo  *ruleMemo
-	input []byte
-	seen  []*digest // of what is looked at, by ruleMemo.reads; nil until it is needed
+	at    *moment
 	noted []noted
 }
 
 type noted struct {
 	key   ruleKey
 	value *ast.Term
-}
-
-func (m *ruleMemo) recall(input []byte) *recall {
-	return &recall{memo: m, input: input, seen: make([]*digest, len(m.reads))}
 }
 
 // get finds a rule's value; true says that it is known to have none.
@@ -154,18 +133,11 @@ func (r *recall) keep() {
 func (r *recall) key(ref ast.Ref, hash uint64) (ruleKey, bool) {
 	for _, rule := range r.memo.rules[hash] {
 		if rule.ref.Equal(ref) {
-			return ruleKey{rule.index, r.digest(rule.reads)}, true
+			on, ok := r.at.key(rule.looks)
+			return ruleKey{rule, on}, ok
 		}
 	}
 	return ruleKey{}, false
-}
-
-func (r *recall) digest(reads int) digest {
-	if r.seen[reads] == nil {
-		d := sha256.Sum256(r.memo.reads[reads].prune(nil, r.input))
-		r.seen[reads] = &d
-	}
-	return *r.seen[reads]
 }
 
 // perTerm is what a value takes beside its text, about.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
@@ -24,8 +26,10 @@ import (
 type Replay struct {
 	engine   *Engine
 	revision *revision
-	reads    *reads
-	answers  *memo[digest, *answer] // nil: rules look at what no two inputs share
+	reads    *reads // all that rules look at
+	survey   *survey
+	looks    looks                  // what the decision depends on
+	answers  *memo[digest, *answer] // nil: on what no two inputs share
 	rules    *ruleMemo
 	book     *ruleBook // nil: nobody asked which rules are of use
 }
@@ -47,33 +51,46 @@ func (e *Engine) Replay(ctx context.Context, o ReplayOptions) (*Replay, error) {
 	if err := e.Ready(); err != nil {
 		return nil, err
 	}
-	compiler, entry := e.manager.GetCompiler(), ast.MustParseRef(entryPoint)
+	txn, err := e.store.NewTransaction(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer e.store.Abort(ctx, txn)
+	compiler := e.manager.GetCompiler()
 	r := &Replay{
-		engine: e, revision: e.active.Load(),
-		reads: readsOf(compiler, entry), rules: newRuleMemo(compiler, entry),
+		engine: e, revision: e.active.Load(), reads: readsOf(compiler, entryRef), rules: &ruleMemo{},
+		survey: &survey{compiler: compiler, index: map[string]int{}, prepare: func(query string) (*rego.PreparedEvalQuery, error) {
+			return prepare(ctx, query, compiler, e.store, txn)
+		}},
 	}
 	if o.Uses {
-		if err := r.watch(ctx, compiler); err != nil {
-			return nil, err
-		}
+		err = r.watch(ctx, txn)
+	} else {
+		err = r.study()
 	}
-	if !r.reads.whole {
+	if !r.looks.at.whole {
 		r.answers = newMemo[digest, *answer](replayRoom)
 	}
-	return r, nil
+	return r, err
 }
 
-// watch has the replay tell which rules are of use. Rules are asked each time
-// then: one that is remembered would not be seen at work.
-func (r *Replay) watch(ctx context.Context, c *ast.Compiler) error {
-	txn, err := r.engine.store.NewTransaction(ctx)
-	if err != nil {
-		return err
+var entryRef = ast.MustParseRef(entryPoint)
+
+// study finds out what decisions depend on.
+func (r *Replay) study() (err error) {
+	if r.looks, err = r.survey.looksOf(entryRef); err == nil {
+		r.rules, err = newRuleMemo(r.survey, entryRef)
 	}
-	defer r.engine.store.Abort(ctx, txn)
-	r.book, err = newRuleBook(ctx, c, r.engine.store, txn, r.revision.data)
-	r.rules = &ruleMemo{}
-	r.reads.follow(c, ast.MustParseRef(usesRule), map[*ast.Rule]bool{})
+	return err
+}
+
+// watch has the replay tell which rules are of use. A rule that is remembered
+// would not be seen at work, and inputs that are alike to the decision may use
+// different rules, so only whole inputs are alike then.
+func (r *Replay) watch(ctx context.Context, txn storage.Transaction) (err error) {
+	r.book, err = newRuleBook(ctx, r.survey.compiler, r.engine.store, txn, r.revision.data)
+	r.reads.follow(r.survey.compiler, ast.MustParseRef(usesRule), map[*ast.Rule]bool{})
+	r.looks = looks{at: r.reads}
 	return err
 }
 
@@ -188,35 +205,43 @@ func (r *Replay) Judge(ctx context.Context, line []byte) (Replayed, error) {
 
 // answer asks policy, unless it was asked the same before.
 func (r *Replay) answer(ctx context.Context, rec *recorded) (*answer, error) {
-	input := r.reads.prune(make([]byte, 0, len(rec.input)), rec.input)
-	if r.answers == nil {
-		return r.ask(ctx, input, rec.time)
-	}
-	key := sha256.Sum256(input)
-	if a, ok := r.answers.get(key); ok {
-		return a, nil
-	}
-	a, err := r.ask(ctx, input, rec.time)
-	if err == nil && a.steady {
-		r.answers.put(key, a, a.size())
-	}
-	return a, err
-}
-
-func (r *Replay) ask(ctx context.Context, input []byte, at time.Time) (*answer, error) {
 	txn, err := r.engine.store.NewTransaction(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer r.engine.store.Abort(ctx, txn)
-	rec := record{began: at, value: valueOf(input).Value}
-	v := r.engine.question(r.revision, txn, &rec)
-	v.recall = r.rules.recall(input)
-	used := r.askAll(ctx, v, &rec)
+	input := r.reads.prune(make([]byte, 0, len(rec.input)), rec.input)
+	q := record{began: rec.time}
+	v := r.engine.question(r.revision, txn, &q)
+	m := r.survey.newMoment(ctx, v, input)
+	v.recall = &recall{memo: r.rules, at: m}
+	key, ok := r.key(m)
+	if ok {
+		if a, known := r.answers.get(key); known {
+			return a, nil
+		}
+	}
+	v.input = valueOf(input).Value
+	a, err := r.ask(ctx, v, &q)
+	if err == nil && ok && a.steady {
+		r.answers.put(key, a, a.size())
+	}
+	return a, err
+}
+
+func (r *Replay) key(m *moment) (digest, bool) {
+	if r.answers == nil {
+		return digest{}, false
+	}
+	return m.key(r.looks)
+}
+
+func (r *Replay) ask(ctx context.Context, v evaluation, q *record) (*answer, error) {
+	used := r.askAll(ctx, v, q)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return newAnswer(&rec, used)
+	return newAnswer(q, used)
 }
 
 // askAll asks for the decision and, if somebody wants to know, for the rules at

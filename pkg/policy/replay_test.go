@@ -71,6 +71,33 @@ var oddRules = map[string]struct{ rego, reads string }{
 	"limits":         {`limits := {"seconds": input.limits.requested.seconds + 5} if input.call.id == "a"`, "input.call.id input.limits.requested.seconds"},
 	"redact":         {`redact contains input.subject.client.name if input.call.id == "a"`, "input.call.id input.subject.client.name"},
 	"permit":         {`permit contains op if { some op in input.ops; input.host.user == "root" }`, "input.host.user"},
+	"a small document": {
+		"deny contains \"early\" if { some op in input.ops; op.effect == \"execute\"; early }\nearly if time.clock(time.parse_rfc3339_ns(input.now))[0] < 6", "input.now",
+	},
+	"a mocked small document": {
+		"deny contains \"now\" if { some op in input.ops; op.effect == \"execute\"; not early; early with input.now as \"2026-11-20T05:00:00Z\" }\n" +
+			"early if { time.clock(time.parse_rfc3339_ns(input.now))[0] < 6; input.call.id != \"a\" }",
+		"input.now input.call.id",
+	},
+	"a key of a small document": {
+		"deny contains word if { some op in input.ops; word := about[op.effect] }\nabout[effect] := input.call.id if { some effect in [\"execute\", \"observe\"]; input.host.user == \"ops\" }",
+		"input.call.id input.host.user",
+	},
+	"all small documents": {
+		"deny contains name if { some op in input.ops; op.effect == \"execute\"; some name, word in data.custom.team.about; word == \"b\" }\nabout.id := input.call.id\nabout.user := input.host.user",
+		"input.call.id input.host.user",
+	},
+	"a small document in a function": {
+		"deny contains \"x\" if { some op in input.ops; odd(op.effect) }\nodd(effect) if { effect == \"execute\"; quiet }\ndefault quiet := false\nquiet if input.subject.client.name == \"y\"",
+		"input.subject.client.name",
+	},
+	"a small document that breaks": {
+		"deny contains \"x\" if { some op in input.ops; op.effect == \"execute\"; fragile == 1 }\nfragile := 1 if input.call.id != \"c\"\nfragile := 2 if { input.call.id == \"b\"; input.host.user == \"ops\" }",
+		"input.call.id input.host.user",
+	},
+	"a small document that nobody asks": {
+		"deny contains \"x\" if { some op in input.ops; op.effect == \"moon\"; fragile == 1 }\nfragile := to_number(input.call.id)", "input.call.id",
+	},
 	"a token": {
 		`deny contains "early" if { [ok, _, _] := io.jwt.decode_verify("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDAwMDAwMDB9.fPjlurvORC2tJWpofnfTidC2_8f3kAinoJlzbuEduPY", {"secret": "s"}); ok }`,
 		"input",
@@ -154,7 +181,8 @@ func replayOf(t testing.TB, e *Engine) *Replay {
 // bruteForce judges every input whole, and remembers nothing.
 func bruteForce(t testing.TB, e *Engine) *Replay {
 	t.Helper()
-	return &Replay{engine: e, revision: e.active.Load(), reads: &reads{whole: true}, rules: &ruleMemo{}}
+	whole := &reads{whole: true}
+	return &Replay{engine: e, revision: e.active.Load(), reads: whole, looks: looks{at: whole}, survey: &survey{}, rules: &ruleMemo{}}
 }
 
 func answered(t testing.TB, r *Replay, rec *recorded) *answer {
