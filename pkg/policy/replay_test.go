@@ -128,7 +128,7 @@ func TestReplayIsSound(t *testing.T) {
 				Site: site, Log: log, FullRecords: true, Custom: []string{custom}, Timeout: time.Minute,
 				Now: func() time.Time { return expiry.Add(time.Duration(rnd.Intn(3)-1) * time.Hour) },
 			})
-			for range 120 {
+			for range 80 {
 				e.Decide(t.Context(), alike(rnd), Mark{})
 			}
 			r, brute := replayOf(t, e), bruteForce(t, e)

@@ -21,6 +21,7 @@ type survey struct {
 	prepare  func(query string) (*rego.PreparedEvalQuery, error)
 	small    []smallDoc
 	index    map[string]int // of small documents, by reference; or one of the below
+	sight    reads          // all that small documents look at
 }
 
 // smallDoc is a small document that a larger one refers to.
@@ -130,6 +131,7 @@ func (s *survey) classify(rule *ast.Rule) (int, error) {
 			return 0, err
 		}
 		s.index[name] = len(s.small)
+		s.sight.merge(looked)
 		s.small = append(s.small, smallDoc{looked, query, newMemo[digest, digest](smallRoom)})
 	}
 	return s.index[name], nil
@@ -140,6 +142,7 @@ type moment struct {
 	survey *survey
 	ask    func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error)
 	input  []byte
+	few    []byte    // the part of the input that small documents look at; nil until it is needed
 	values []*digest // of small documents; nil until they are needed
 }
 
@@ -170,8 +173,11 @@ func (m *moment) value(i int) (digest, bool) {
 	if m.values[i] != nil {
 		return *m.values[i], true
 	}
+	if m.few == nil {
+		m.few = m.survey.sight.prune(nil, m.input)
+	}
 	doc := m.survey.small[i]
-	text := doc.reads.prune(nil, m.input)
+	text := doc.reads.prune(nil, m.few)
 	key := sha256.Sum256(text)
 	value, known := doc.known.get(key)
 	if !known {
