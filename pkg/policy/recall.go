@@ -46,26 +46,25 @@ func newRuleMemo(s *survey, entry ast.Ref) (*ruleMemo, error) {
 	return m, nil
 }
 
-// referred are the rules of other packages that a package refers to.
+// referred are the documents of other packages that a package refers to.
 func referred(c *ast.Compiler, pkg ast.Ref) []ast.Ref {
 	var refs []ast.Ref
 	seen := map[string]bool{}
-	for _, m := range c.Modules {
-		if !m.Package.Path.Equal(pkg) {
-			continue
+	visit := func(r ast.Ref) bool {
+		for _, rule := range rulesBehind(c, r) {
+			if ref := rule.Ref(); !seen[ref.String()] && !rule.Module.Package.Path.Equal(pkg) {
+				seen[ref.String()] = true
+				refs = append(refs, ref)
+			}
 		}
-		ast.WalkRefs(m, func(r ast.Ref) bool {
-			if !r[0].Equal(ast.DefaultRootDocument) {
-				return false
+		return false
+	}
+	for _, m := range c.Modules {
+		if m.Package.Path.Equal(pkg) {
+			for _, rule := range m.Rules {
+				ast.WalkRefs(rule, visit)
 			}
-			for _, rule := range rulesBehind(c, r) {
-				if ref := rule.Ref(); !seen[ref.String()] && !rule.Module.Package.Path.Equal(pkg) {
-					seen[ref.String()] = true
-					refs = append(refs, ref)
-				}
-			}
-			return false
-		})
+		}
 	}
 	return refs
 }
