@@ -29,7 +29,7 @@ type ruleKey struct {
 }
 
 // ruleRoom bounds what is remembered of rules, in bytes.
-const ruleRoom = 64 << 20
+const ruleRoom = 32 << 20
 
 func newRuleMemo(s *survey, entry ast.Ref) (*ruleMemo, error) {
 	m := &ruleMemo{rules: map[uint64][]*steadyRule{}, values: newMemo[ruleKey, *ast.Term](ruleRoom)}

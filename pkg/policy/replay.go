@@ -43,7 +43,7 @@ type ReplayOptions struct {
 type digest = [sha256.Size]byte
 
 // replayRoom bounds what a replay remembers, in bytes.
-const replayRoom = 64 << 20
+const replayRoom = 48 << 20
 
 // Replay begins to judge by what is active now. The engine must not be reloaded
 // before the replay is over.

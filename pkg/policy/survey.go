@@ -45,7 +45,7 @@ type looks struct {
 }
 
 // smallRoom bounds what is remembered of a small document, in bytes.
-const smallRoom = 4 << 20
+const smallRoom = 2 << 20
 
 // ops is what small documents do not look at: the largest part of an input, in
 // which calls differ most.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,13 +14,13 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/config"
-	"github.com/sallyport/sallyport/pkg/journal"
 	"github.com/sallyport/sallyport/pkg/policy"
 	"github.com/sallyport/sallyport/pkg/tool"
 	"github.com/sallyport/sallyport/policies"
@@ -28,6 +29,10 @@ import (
 // sampled is how many of the inputs the stock opa judges; at its rate all of
 // them would take too long.
 const sampled = 3000
+
+// repeats is how often each decision stands in the log: agents do the same things
+// over and over, at other times and with other numbers of calls before.
+const repeats = 20
 
 // replay has an engine make decisions on all cores, as it does behind the
 // gateway, and lets sallyport replay judge its log again: by the same bundles,
@@ -76,18 +81,19 @@ type sample struct{ Input, Result json.RawMessage }
 const (
 	hosts, subjects = 100, 20
 
-	// The injected change is about one subject on one host.
-	hitHost, hitSubject = "h7", "agent-3"
+	hitHost = "h7" // what the injected change is about
 )
 
-// record makes so many decisions. Of each hundred, fresh have a command that no
-// other has; the rest are from some hundreds of commands.
+// record makes the decisions of a log. Of each hundred, fresh have a command that
+// no other has; the rest are from some hundreds of commands.
 func (b *bench) record(decisions, fresh int) *record {
-	l := &record{path: filepath.Join(b.dir, "decisions.jsonl"), config: filepath.Join(b.dir, "site"), events: decisions}
+	made := max(1, decisions/repeats)
+	l := &record{path: filepath.Join(b.dir, "decisions.jsonl"), config: filepath.Join(b.dir, "site"), events: made * repeats}
 	b.writeSite()
 	began := time.Now()
-	log, err := journal.Open(l.path)
+	out, err := os.Create(l.path)
 	b.must(err, "log")
+	log := &repeater{out: bufio.NewWriterSize(out, 1<<20), rnd: rand.New(rand.NewSource(1))}
 	e, err := policy.New(context.Background(), policy.Options{
 		Site: b.siteData(), Log: log, FullRecords: true, Timeout: 10 * time.Second,
 	})
@@ -99,7 +105,7 @@ func (b *bench) record(decisions, fresh int) *record {
 	for w := range workers {
 		working.Go(func() {
 			rnd := rand.New(rand.NewSource(int64(w)))
-			for i := w; i < decisions; i += workers {
+			for i := w; i < made; i += workers {
 				in := someCall(rnd, i, fresh)
 				results[w].count(in, e.Decide(context.Background(), in, policy.Mark{Mode: "run", Digest: fmt.Sprint(i)}))
 			}
@@ -110,23 +116,69 @@ func (b *bench) record(decisions, fresh int) *record {
 		l.hit += r.hit
 		l.allowed += r.allowed
 	}
-	b.must(log.Close(), "log")
-	if s := e.Stats(); s.Lost > 0 || s.Decisions != int64(decisions) {
+	b.must(errors.Join(log.out.Flush(), out.Close()), "log")
+	if s := e.Stats(); s.Lost > 0 || s.Decisions != int64(made) {
 		b.Fatalf("%+v", s)
 	}
 	st, err := os.Stat(l.path)
 	b.must(err, "log")
-	took := time.Since(began)
-	fmt.Printf("log: %d decisions, %d MiB, %d %% with a command of their own; made and written at %.0f a second\n",
-		decisions, st.Size()>>20, fresh, float64(decisions)/took.Seconds())
+	fmt.Printf("log: %d decisions, %d MiB; %d made by the engine in %s, %d %% of them with a command of their own\n",
+		l.events, st.Size()>>20, made, time.Since(began).Round(time.Second), fresh)
 	return l
 }
 
+// repeater writes each record several times, each time as of another call.
+type repeater struct {
+	mu  sync.Mutex
+	out *bufio.Writer
+	rnd *rand.Rand
+	n   int
+}
+
+// Append makes no decision another one: it changes what no rule looks at, and
+// the number of calls where it stays within the limit.
+func (r *repeater) Append(line []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for range repeats {
+		r.n++
+		at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(r.n) * time.Second).Format(time.RFC3339Nano)
+		next := line
+		for _, change := range [][2]string{
+			{`"decision_id":"`, fmt.Sprintf("01JD%022d", r.n)}, {`"timestamp":"`, at}, {`"now":"`, at},
+			{`"call":{"id":"`, fmt.Sprintf("01JC%022d", r.n)},
+		} {
+			next = replaced(next, change[0], `"`, change[1])
+		}
+		const calls = `"calls_last_minute":{"subject":`
+		if used := valueAfter(line, calls); used < 60 {
+			next = replaced(next, calls, "}", fmt.Sprint(r.rnd.Intn(60)))
+		}
+		if _, err := r.out.Write(append(next, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaced puts text between the words before and after it.
+func replaced(line []byte, before, after, text string) []byte {
+	head, tail, _ := bytes.Cut(line, []byte(before))
+	_, tail, _ = bytes.Cut(tail, []byte(after))
+	return slices.Concat(head, []byte(before+text+after), tail)
+}
+
+func valueAfter(line []byte, before string) (n int) {
+	_, tail, _ := bytes.Cut(line, []byte(before))
+	fmt.Sscan(string(tail[:min(len(tail), 10)]), &n) //nolint:errcheck // none is zero
+	return n
+}
+
 func (l *record) count(in policy.Input, d tool.Decision) {
-	if in.Host.Alias == hitHost && in.Subject.ID == hitSubject {
-		l.hit++
+	if in.Host.Alias == hitHost {
+		l.hit += repeats
 		if d.Allow {
-			l.allowed++
+			l.allowed += repeats
 		}
 	}
 }
@@ -188,11 +240,8 @@ func (b *bench) writeSite() {
 	b.write("change/.manifest", `{"revision": "change", "roots": ["custom/change"], "rego_version": 1}`)
 	b.write("change/custom/change/change.rego", fmt.Sprintf(`package custom.change
 
-deny contains {"code": "injected"} if {
-	input.host.alias == %q
-	input.subject.id == %q
-}
-`, hitHost, hitSubject))
+deny contains {"code": "injected"} if input.host.alias == %q
+`, hitHost))
 }
 
 // siteData is what policy sees of the configuration.
