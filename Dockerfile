@@ -24,6 +24,7 @@ WORKDIR /app
 ENV SALLYPORT_CONFIG_DIR=/app/config \
     MCP_SSH_KEYS_DIR=/app/keys \
     MCP_SSH_SECRETS_DIR=/app/secrets \
+    SALLYPORT_STATE_DIR=/data/state \
     HOME=/data
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s --retries=3 CMD ["/sallyport", "healthcheck"]
 ENTRYPOINT ["/sallyport"]

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/pkg/audit"
@@ -19,22 +20,30 @@ const clientsDir = "../../testdata/clients"
 // with this very program and a real sshd, in every era that they speak, over
 // both transports.
 func TestClients(t *testing.T) {
-	s := newSite(t)
-	s.permitSleep(t)
-	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {custom: [policies], timeout: 1s}\n"+
+	s, pids := newTaskSite(t)
+	s.write(t, "sallyport.yml", "log_level: info\nhttp: {listen: \"127.0.0.1:0\"}\npolicy: {timeout: 1s}\n"+
 		"tokens: [{id: agent-7, sha256: "+sha256Hex("dev-token")+"}]\n"+
 		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	_, url := startGateway(t, s)
-	self := gatewayProcess(t).Path
+	self, stopped := gatewayProcess(t).Path, stops{site: s, pids: pids}
+	servers := map[string][]string{
+		"stdio": {"--", self, "serve", "--config", s.dir},
+		"http":  {"--url", url, "--token", "dev-token"},
+	}
 	for name, c := range clients(t) {
 		for _, era := range c.eras {
-			site := []string{"--era", era, "--alias", "diagnose"}
-			t.Run(name+" "+era+" stdio", func(t *testing.T) {
-				checkWith(t, c.program, slices.Concat(site, []string{"--", self, "serve", "--config", s.dir})...)
-			})
-			t.Run(name+" "+era+" http", func(t *testing.T) {
-				checkWith(t, c.program, slices.Concat(site, []string{"--url", url, "--token", "dev-token"})...)
-			})
+			for transport, server := range servers {
+				t.Run(name+" "+era+" "+transport, func(t *testing.T) {
+					site := []string{"--era", era, "--alias", "diagnose", "--slow", "du -sh /srv"}
+					checkWith(t, c.program, slices.Concat(site, server)...)
+					if c.brief {
+						return
+					}
+					stopped.want(t, "cancelled", "disconnect")
+					checkWith(t, c.program, slices.Concat([]string{"--leave"}, site, server)...)
+					stopped.want(t, "disconnect")
+				})
+			}
 		}
 	}
 	if _, err := audit.VerifyFiles(filepath.Join(s.dir, "audit.jsonl")); err != nil {
@@ -42,11 +51,34 @@ func TestClients(t *testing.T) {
 	}
 }
 
+// stops are the ends of commands that were stopped, one after the other.
+type stops struct {
+	site
+	pids string // file that the command leaves its processes in
+	last string // record that was seen before
+}
+
+// want waits until the processes of the next one are gone and the audit stream
+// says why. In the era without sessions a client cancels by going away, so that
+// cannot always be told apart.
+func (s *stops) want(t *testing.T, why ...string) {
+	t.Helper()
+	started := processesIn(t, s.pids)
+	eventually(t, "the command is gone", func() bool { return !slices.ContainsFunc(started, runs) })
+	eventually(t, "its end is on record", func() bool {
+		now := lastAudit(t, s.site, audit.Finished)
+		return now != s.last && strings.Contains(now, `"survivors":0`) &&
+			slices.ContainsFunc(why, func(stop string) bool { return strings.Contains(now, `"stop":"`+stop+`"`) })
+	})
+	s.last = lastAudit(t, s.site, audit.Finished)
+}
+
 // otherClient is a program around a client, and the protocol revisions that the
 // client speaks.
 type otherClient struct {
 	program []string
 	eras    []string
+	brief   bool // it knows neither progress nor cancellation
 }
 
 func clients(t *testing.T) map[string]otherClient {
@@ -55,10 +87,10 @@ func clients(t *testing.T) map[string]otherClient {
 	dir := installNode(t)
 	node := func(script string) []string { return []string{"node", filepath.Join(dir, script)} }
 	return map[string]otherClient{
-		"go-sdk":            {[]string{buildGoSDK(t)}, []string{modern, legacy}},
-		"typescript-sdk-v1": {node("ts1.mjs"), []string{legacy}},
-		"typescript-sdk-v2": {node("ts2.mjs"), []string{modern, legacy}},
-		"inspector":         {node("inspector.mjs"), []string{legacy}},
+		"go-sdk":            {program: []string{buildGoSDK(t)}, eras: []string{modern, legacy}},
+		"typescript-sdk-v1": {program: node("ts1.mjs"), eras: []string{legacy}},
+		"typescript-sdk-v2": {program: node("ts2.mjs"), eras: []string{modern, legacy}},
+		"inspector":         {program: node("inspector.mjs"), eras: []string{legacy}, brief: true},
 	}
 }
 

@@ -114,6 +114,13 @@ func (s site) started(t *testing.T) []string {
 // serveHTTP runs the gateway in this process until the test ends.
 func (s site) serveHTTP(t *testing.T) *mcpclient.Session {
 	t.Helper()
+	_, url := s.inProcess(t)
+	return connect(t, url)
+}
+
+// inProcess is the gateway in this process, and where it serves.
+func (s site) inProcess(t testing.TB) (st *stack, url string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	st, err := assemble(ctx, stackOptions{
 		load:   func() (*config.Config, error) { return config.Load(config.Options{Dir: s.dir, Env: noEnv}) },
@@ -130,19 +137,7 @@ func (s site) serveHTTP(t *testing.T) *mcpclient.Session {
 	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: "test", Gateway: st.gateway, Logger: st.log})
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() { ended <- server.ListenAndServe(ctx, o, func(a net.Addr) { ready <- a }) }()
-	var url string
-	select {
-	case a := <-ready:
-		url = fmt.Sprintf("http://%s/mcp", a)
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	client, err := mcpclient.Connect(ctx, mcpclient.Options{URL: url, Name: "e2e", Version: "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		client.Close()
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("server: %v", err)
@@ -151,7 +146,14 @@ func (s site) serveHTTP(t *testing.T) *mcpclient.Session {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return client
+	select {
+	case a := <-ready:
+		return st, fmt.Sprintf("http://%s/mcp", a)
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
+	}
+	return nil, ""
 }
 
 type corpusCase struct {

@@ -25,7 +25,8 @@ var layers = []struct {
 	{"pkg/journal", nil, "it is a leaf: both logs stand on it"},
 	{"pkg/config", nil, "it is a leaf: what is written in the files depends on nothing but the files"},
 	{"pkg/tool", []string{"pkg/shell"}, "the vocabulary knows neither SSH nor OPA nor MCP"},
-	{"pkg/tools", []string{"pkg/tool"}, "a tool only makes plans, so that it cannot pass the gate"},
+	{"pkg/syntax", nil, "it is a leaf: whether a text is well formed depends on nothing but the text"},
+	{"pkg/tools", []string{"pkg/syntax", "pkg/tool"}, "a tool only makes plans, so that it cannot pass the gate"},
 	{"pkg/audit", []string{"pkg/journal"}, "the record must not depend on what it records"},
 	{"pkg/policy", []string{"pkg/journal", "pkg/shell", "pkg/tool", "policies"}, "a decision depends on its input and its bundles alone"},
 	{"pkg/replay", []string{"pkg/policy", "pkg/tool"}, "what is judged again is judged by the one engine; the rest is counting"},
@@ -47,7 +48,8 @@ var soleUsers = []struct {
 	why     string
 }{
 	{[]string{"mvdan.cc/sh"}, []string{"pkg/shell"}, "there is one parser, and one parse"},
-	{[]string{"github.com/spf13/viper", "go.yaml.in/yaml"}, []string{"pkg/config"}, "configuration is read strictly or not at all"},
+	{[]string{"github.com/spf13/viper"}, []string{"pkg/config"}, "configuration is read strictly or not at all"},
+	{[]string{"go.yaml.in/yaml"}, []string{"pkg/config", "pkg/syntax"}, "configuration is read strictly or not at all; others' files are only looked at"},
 	{[]string{"github.com/open-policy-agent/opa"}, []string{"pkg/policy"}, "there is one engine behind one gate"},
 	{
 		[]string{"golang.org/x/crypto/ssh", "github.com/pkg/sftp", "github.com/skeema/knownhosts"},

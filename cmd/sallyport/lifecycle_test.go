@@ -3,17 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/audit"
+	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
 )
 
@@ -211,6 +214,41 @@ func TestWhatRunsIsStopped(t *testing.T) {
 			<-ended
 		})
 	}
+}
+
+// A shutdown that has no time left cuts commands off, and that is on record for
+// a task and for a call alike.
+func TestShutdownWithoutTimeIsOnRecord(t *testing.T) {
+	s := sleeper(t)
+	st, err := assemble(t.Context(), stackOptions{
+		load:   func() (*config.Config, error) { return config.Load(config.Options{Dir: s.dir, Env: noEnv}) },
+		stderr: io.Discard,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string]string{"ssh_run_async": "sleep 314.15", "ssh_run": "sleep 314.16"}
+	var calling sync.WaitGroup
+	for name, line := range lines {
+		args, err := json.Marshal(runArgs("diagnose", line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		calling.Go(func() { st.gateway.Call(context.Background(), localCaller(""), name, args, nil) })
+		eventually(t, line+" runs", func() bool { return processOf(line) != "" })
+		t.Cleanup(func() { _ = exec.Command("kill", processOf(line)).Run() }) // nobody else will
+	}
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := st.close(none); err == nil {
+		t.Error("a shutdown that cut commands off says nothing of it")
+	}
+	for name := range lines {
+		if last := s.lastLine(t, "audit.jsonl", `"tool":"`+name+`"`); !strings.Contains(last, `"type":"finished"`) || !strings.Contains(last, `"stop":"shutdown"`) {
+			t.Errorf("the end of %s is not on record: %s", name, last)
+		}
+	}
+	calling.Wait()
 }
 
 // Over stdio the end of input is the end of the caller.

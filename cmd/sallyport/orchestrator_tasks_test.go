@@ -273,6 +273,38 @@ func (p *parity) resources(t *testing.T) {
 	}
 }
 
+// A client finds every name that it knows; the prompts are a case of their own.
+func (p *parity) inventory(t *testing.T) {
+	tools, err := p.client.Tools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"ssh_ping", "ssh_list_hosts", "ssh_describe_host", "ssh_plan", "ssh_run", "ssh_run_on_tag", "ssh_cancel", "ssh_reload_config",
+		"ssh_run_async", "ssh_get_task_status", "ssh_get_task_result", "ssh_get_task_output", "ssh_cancel_async_task",
+	} {
+		if !slices.Contains(tools, name) {
+			t.Errorf("no %s among %v", name, tools)
+		}
+	}
+	resources, err := p.client.Resources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range []string{"ssh://hosts", "ssh://host/{alias}", "ssh://host/{alias}/tags", "ssh://host/{alias}/capabilities"} {
+		if !slices.Contains(resources, uri) {
+			t.Errorf("no %s among %v", uri, resources)
+		}
+	}
+	var c capabilities
+	p.read(t, "ssh://host/web1/capabilities", &c)
+	for name, want := range map[string]any{"max_seconds": 60.0, "max_output_bytes": 1048576.0, "task_result_ttl": 300.0, "task_progress_interval": 5.0} {
+		if c.Limits[name] != want {
+			t.Errorf("%s is %v, want %v", name, c.Limits[name], want)
+		}
+	}
+}
+
 func (p *parity) prompts(t *testing.T) {
 	for name, words := range map[string][]string{
 		"ssh_orchestrator_usage":           {"ssh_list_hosts", "ssh_plan", "ssh_run"},

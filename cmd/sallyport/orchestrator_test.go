@@ -173,6 +173,7 @@ func TestOrchestrator(t *testing.T) {
 		id   string
 		test func(*parity, *testing.T)
 	}{
+		{"8.2 what there is", (*parity).inventory},
 		{"I1 aliases", (*parity).aliases},
 		{"I2 commands", (*parity).commands},
 		{"I1 I3 I4 names that tools take", (*parity).namesRefused},
@@ -195,6 +196,7 @@ func TestOrchestrator(t *testing.T) {
 		{"K2 output of a task", (*parity).output},
 		{"U1 hash", (*parity).hash},
 		{"E1 R5 what errors tell", (*parity).errors},
+		{"B14 async meets the same gate", (*parity).async},
 	} {
 		t.Run(c.id, func(t *testing.T) { c.test(p, t) })
 	}
@@ -214,7 +216,8 @@ func (p *parity) aliases(t *testing.T) {
 func (p *parity) namesRefused(t *testing.T) {
 	limits := map[string]int{"alias": 100, "tag": 50, "task_id": 200}
 	seen := 0
-	for _, def := range tools.All() {
+	fleet, _ := tools.In([]string{"fleet"})
+	for _, def := range fleet {
 		var schema struct{ Properties map[string]any }
 		if err := json.Unmarshal(def.Input, &schema); err != nil {
 			t.Fatal(err)
@@ -469,6 +472,33 @@ func (p *parity) errors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What runs on its own was neither held against its peer's address nor recorded.
+func (p *parity) async(t *testing.T) {
+	for alias, code := range map[string]string{"forbidden": "network_blocked", "unknown": "network_unresolved"} {
+		r := p.call(t, "ssh_run_async", runArgs(alias, "uptime"))
+		if !r.IsError || r.TaskID != "" || r.code() != code {
+			t.Errorf("%s: %s", alias, r.Structured)
+		}
+		if last := p.lastLine(t, "audit.jsonl", `"alias":"`+alias+`"`); !strings.Contains(last, `"type":"refused"`) || !strings.Contains(last, code) {
+			t.Errorf("%s is not on record as refused: %s", alias, last)
+		}
+	}
+	if n := p.trap.connections.Load(); n != 0 {
+		t.Errorf("%d connections to the forbidden address", n)
+	}
+	if r := p.call(t, "ssh_run_async", runArgs("web1", "nc -l 80")); !r.IsError || r.code() != "command_program" {
+		t.Errorf("a program that is not granted: %s", r.Structured)
+	}
+	r := p.call(t, "ssh_run_async", runArgs("web1", "uptime"))
+	if r.IsError || r.TaskID == "" {
+		t.Fatalf("web1: %s", r.Structured)
+	}
+	eventually(t, "its end is on record", func() bool {
+		last := p.lastLine(t, "audit.jsonl", r.Hash)
+		return strings.Contains(last, `"type":"finished"`) && strings.Contains(last, `"target_ip":"127.0.0.1"`)
+	})
 }
 
 // lastLine is the last line of a log that holds a text.

@@ -57,6 +57,24 @@ func TestOrchestratorRecords(t *testing.T) {
 		{"the same, in the other log", run("unknown", "uptime"), decisions, []string{`"resolver":"`, `"code":"network_unresolved"`}},
 		{"run_exception", run("nobody", "echo "+wordOne), stream, []string{`"type":"finished"`, `"outcome":"not_started"`, `"failure":"connection_refused"`, `"exit_code":null`}},
 		{"describe_host_exception", func(t *testing.T) { p.call(t, "ssh_describe_host", callArgs{"alias": "moon"}) }, stream, []string{`"tool":"ssh_describe_host"`, `"failure":"unknown_host"`}},
+		{"run_on_tag: policy_decision", func(t *testing.T) { p.onTag(t, callArgs{"tag": "mixed", "command": "echo " + wordOne}) }, decisions, []string{`"mode":"run"`, `"alias":"barred"`, `"allow":false`}},
+		{"run_on_tag: audit", func(t *testing.T) { p.onTag(t, callArgs{"tag": "mixed", "command": "echo " + wordOne}) }, stream, []string{`"type":"finished"`, `"tool":"ssh_run_on_tag"`, `"alias":"mixed"`, `"bytes_out":7`}},
+		{"run_on_tag_host_failed", func(t *testing.T) { p.onTag(t, callArgs{"tag": "mixed", "command": "echo " + wordOne}) }, stream, []string{`"type":"finished"`, `"tool":"ssh_run_on_tag"`, `"alias":"nobody"`, `"failure":"connection_refused"`}},
+		{"async: policy_decision", p.ended("web1", "echo "+wordOne), decisions, []string{`"mode":"run"`, `"alias":"web1"`, `"allow":true`}},
+		{"async_task_event created", p.ended("web1", "echo "+wordOne), stream, []string{`"type":"started"`, `"tool":"ssh_run_async"`, `"hash":"`}},
+		{"async_task_event completed", p.ended("web1", "echo "+wordOne), stream, []string{`"type":"finished"`, `"tool":"ssh_run_async"`, `"exit_code":0`, `"bytes_out":7`}},
+		{"async_task_event failed", p.ended("nobody", "echo "+wordOne), stream, []string{`"type":"finished"`, `"tool":"ssh_run_async"`, `"outcome":"not_started"`, `"failure":"connection_refused"`}},
+		{"async_task_event cancelled", func(t *testing.T) {
+			id := p.submit(t, "web1", "sleep 1000")
+			p.task(t, "ssh_cancel_async_task", about(id))
+			p.task(t, "ssh_get_task_result", about(id).with("wait_seconds", 30))
+		}, stream, []string{`"type":"finished"`, `"tool":"ssh_run_async"`, `"stop":"cancelled"`, `"cancelled":true`}},
+		{"async: a denial", func(t *testing.T) { p.call(t, "ssh_run_async", runArgs("web1", wordOne)) }, stream, []string{`"type":"refused"`, `"tool":"ssh_run_async"`, `"failure":"command_program"`}},
+		{"cancel", func(t *testing.T) { p.call(t, "ssh_cancel", about("moon:1")) }, stream, []string{`"type":"finished"`, `"tool":"ssh_cancel"`}},
+		{"get_task_status_exception", p.unknownTask("ssh_get_task_status"), stream, []string{`"tool":"ssh_get_task_status"`, `"failure":"unknown_task"`}},
+		{"get_task_result_exception", p.unknownTask("ssh_get_task_result"), stream, []string{`"tool":"ssh_get_task_result"`, `"failure":"unknown_task"`}},
+		{"get_task_output_exception", p.unknownTask("ssh_get_task_output"), stream, []string{`"tool":"ssh_get_task_output"`, `"failure":"unknown_task"`}},
+		{"resource_host_error", func(t *testing.T) { _, _ = p.client.Read(t.Context(), "ssh://host/moon") }, stream, []string{`"tool":"read_host"`, `"failure":"unknown_host"`}},
 		{"reload", func(t *testing.T) { p.call(t, "ssh_reload_config", nil) }, stream, []string{`"type":"reload"`, `"subject":"`}},
 		{"config_error", p.bad("servers.yml", "hosts: [\n"), stream, p.unloaded("servers.yml:", "not YAML")},
 		{"config_error, a file too large", p.bad("servers.yml", strings.Repeat("#", 10<<20+1)), stream, p.unloaded("servers.yml:", "larger than")},
@@ -92,6 +110,18 @@ func TestOrchestratorRecords(t *testing.T) {
 			}
 		}
 	}
+}
+
+// ended runs a command as a task and waits for its end.
+func (p *parity) ended(alias, command string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		p.task(t, "ssh_get_task_result", about(p.submit(t, alias, command)).with("wait_seconds", 30))
+	}
+}
+
+func (p *parity) unknownTask(name string) func(*testing.T) {
+	return func(t *testing.T) { p.call(t, name, about("web1:1")) }
 }
 
 func (s site) chmod(t *testing.T, file string, mode os.FileMode) {

@@ -33,6 +33,8 @@ var canaries = map[string]string{
 	"passphrase":        "canary-f-" + thisRun,
 	"wrong passphrase":  "canary-g-" + thisRun,
 	"token":             "canary-h-" + thisRun,
+	"argument":          "canary-i-" + thisRun,
+	"wrong argument":    "canary-j-" + thisRun,
 }
 
 // canariesIn are the sources of the secrets that a text holds, as they are or
@@ -61,7 +63,7 @@ func keeper(t *testing.T) (s site, env []string) {
 	}
 	byPassword := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Config: []string{"PasswordAuthentication yes"}})
 	s.permitSleep(t)
-	s.write(t, "sallyport.yml", "log_level: debug\nhttp: {listen: '127.0.0.1:0'}\npolicy: {custom: [policies], timeout: 1s}\n"+
+	s.write(t, "sallyport.yml", "log_level: debug\ntoolsets: [fleet, core]\nhttp: {listen: '127.0.0.1:0'}\npolicy: {custom: [policies], timeout: 1s}\n"+
 		"secrets: {env_allow: [INJECTED_PW]}\ntokens: [{id: agent-7, sha256: "+sha256Hex(canaries["token"])+"}]\n"+
 		"logs: {record: full, decision: {file: decisions.jsonl, stderr: true}, audit: {file: audit.jsonl, stderr: true}}\n", 0o600)
 	var servers strings.Builder
@@ -161,6 +163,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 		said.Write(out)
 	}
 
+	call("connect", callArgs{"host": "127.0.0.1", "username": "u", "password": canaries["argument"]})
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -189,6 +192,90 @@ func TestSecretsShowNowhere(t *testing.T) {
 	}
 }
 
+// Passwords that a caller sends are used, and show nowhere either: whether they are
+// right or wrong, no text at all, refused or in conflict, and in a crash while a
+// host is waited for.
+func TestSecretArgumentsShowNowhere(t *testing.T) {
+	h := newHarbour(t, true)
+	set := exec.Command(sshtest.Require(t, "chpasswd", "passwd"))
+	set.Stdin = strings.NewReader(h.user + ":" + canaries["argument"] + "\n")
+	if out, err := set.CombinedOutput(); err != nil {
+		t.Fatalf("chpasswd: %v: %s", err, out)
+	}
+	byPassword := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Config: []string{"PasswordAuthentication yes"}})
+	settings, err := os.ReadFile(filepath.Join(h.dir, "sallyport.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write(t, "sallyport.yml", strings.Replace(string(settings), "log_level: error", "log_level: debug\nhttp: {listen: '127.0.0.1:0'}", 1), 0o600)
+	h.write(t, "keys/known_hosts", byPassword.KnownLine+"\n", 0o600)
+	stderr, err := os.Create(filepath.Join(h.dir, "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	gateway := gatewayProcess(t, "serve", "--config", h.dir, "--transport", "http")
+	gateway.Env, gateway.Stderr = append(os.Environ(), "GOTRACEBACK=all"), stderr
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = gateway.Process.Kill() })
+	s := session{as(t, h.urlIn(t, stderr.Name()), "seven", true), t}
+	var said bytes.Buffer
+	try := func(status string, args callArgs) {
+		t.Helper()
+		got := s.call("connect", args)
+		if fmt.Fprintln(&said, got.Text, string(got.Structured)); got.Status != status {
+			t.Errorf("%s, want %s: %s", got.Status, status, got.Text)
+		}
+	}
+	with := func(password any, more ...any) callArgs {
+		args := callArgs{"host": "127.0.0.1", "port": int(byPassword.Addr.Port()), "username": h.user, "password": password}
+		for i := 0; i < len(more); i += 2 {
+			args[more[i].(string)] = more[i+1]
+		}
+		return args
+	}
+	try("ok", with(canaries["argument"], "alias", "a"))
+	try("ok", with(canaries["argument"], "alias", "a"))
+	try("invalid", with(canaries["wrong argument"], "alias", "a"))                  // a conflict
+	try("invalid", with([]string{canaries["argument"]}))                            // no text
+	try("invalid", with(canaries["argument"], "private_key_path", "x"))             // two ways
+	try("invalid", with(canaries["argument"], "host", "inner"))                     // of the inventory
+	try("failed", with(canaries["argument"], "host", "127.0.0.9", "alias", "down")) // nobody there
+	try("failed", with(canaries["wrong argument"], "alias", "b"))
+	line := "sleep 1000.3125"
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		got := s.run(line, "target", "a", "timeout", 3)
+		fmt.Fprintln(&said, got.Text)
+	}()
+	eventually(t, "a command runs", func() bool { return processOf(line) != "" })
+	checkNoProcessHas(t, gateway.Process.Pid)
+	<-ended
+	go func() {
+		_, _ = s.Call(t.Context(), "connect", with(canaries["argument"], "port", silentPort(t), "alias", "mute"))
+	}()
+	eventually(t, "the gateway waits for a host", func() bool { return strings.Contains(h.lastLine(t, "audit.jsonl", `"alias":"mute"`), "started") })
+	if err := gateway.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	_ = gateway.Wait()
+	for _, name := range []string{"stderr", "decisions.jsonl", "audit.jsonl"} {
+		text, err := os.ReadFile(filepath.Join(h.dir, name))
+		if err != nil || len(text) == 0 {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if found := canariesIn(text); len(found) > 0 {
+			t.Errorf("%s shows the secrets of %q", name, found)
+		}
+	}
+	if found := canariesIn(said.Bytes()); len(found) > 0 {
+		t.Errorf("an answer shows the secrets of %q", found)
+	}
+}
+
 // urlIn waits until a gateway that logs to a file serves.
 func (s site) urlIn(t *testing.T, log string) (url string) {
 	t.Helper()
@@ -209,11 +296,19 @@ func (s site) urlIn(t *testing.T, log string) (url string) {
 // own environment holds what was given to it there.
 func checkProcesses(t *testing.T, gateway int) {
 	t.Helper()
+	seen := checkNoProcessHas(t, gateway)
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", gateway))
+	if err != nil || len(canariesIn(own)) != 2 || seen < 4 {
+		t.Errorf("the check does not find what is there: %v, %d files", err, seen)
+	}
+}
+
+func checkNoProcessHas(t *testing.T, gateway int) (seen int) {
+	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := 0
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -230,8 +325,5 @@ func checkProcesses(t *testing.T, gateway int) {
 			}
 		}
 	}
-	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", gateway))
-	if err != nil || len(canariesIn(own)) != 2 || seen < 4 {
-		t.Errorf("the check does not find what is there: %v, %d files", err, seen)
-	}
+	return seen
 }

@@ -43,6 +43,7 @@ commands on their hosts, records it, and ends.`,
 	addTransportFlags(c)
 	c.Flags().String("subject", "", "who calls over stdio (default: the OS user)")
 	c.Flags().StringSlice("toolsets", nil, "toolsets to offer: "+strings.Join(tools.Sets(), ", "))
+	c.Flags().Bool("global", false, "one namespace of open connections for each subject, not one for each session")
 	c.Flags().String("log-level", "", "debug, info, warn or error")
 	return c
 }
@@ -112,6 +113,7 @@ func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
 	o := mcpserver.HTTPOptions{
 		Listen: set.HTTP.Listen, AllowedHosts: set.HTTP.AllowedHosts, AllowedOrigins: set.HTTP.AllowedOrigins,
 		MaxBodyBytes: set.HTTP.MaxBodyBytes, SessionTTL: set.HTTP.SessionTTL,
+		SessionLifetime: set.HTTP.SessionLifetime, MaxSessions: set.HTTP.MaxSessions,
 		MaxSessionsPerSubject: set.HTTP.MaxSessionsPerSubject, ShutdownTimeout: set.HTTP.ShutdownTimeout,
 	}
 	var err error

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,16 +30,17 @@ import (
 // stack is the parts, put together. Its load function is called again at each
 // reload.
 type stack struct {
-	config  atomic.Pointer[config.Config]
-	load    func() (*config.Config, error)
-	engine  *policy.Engine
-	trust   *sshexec.Trust
-	runner  *sshexec.Executor
-	audit   *audit.Stream
-	gateway *gateway.Gateway
-	server  atomic.Pointer[mcpserver.Server] // nil until it serves
-	log     *slog.Logger
-	closers []io.Closer
+	config     atomic.Pointer[config.Config]
+	load       func() (*config.Config, error)
+	engine     *policy.Engine
+	trust      *sshexec.Trust
+	runner     *sshexec.Executor
+	identities *sshexec.Identities
+	audit      *audit.Stream
+	gateway    *gateway.Gateway
+	server     atomic.Pointer[mcpserver.Server] // nil until it serves
+	log        *slog.Logger
+	closers    []io.Closer
 }
 
 // stackOptions are what differs between serving and planning.
@@ -88,7 +90,8 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if err := s.openAudit(conf, o.stderr); err != nil {
 		return err
 	}
-	parts.Runner, parts.Audit, parts.Reload = s.runner, s.audit, s.reload
+	s.identities = sshexec.NewIdentities(filepath.Join(conf.Settings.StateDir, "identities"), s.identityMade)
+	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, s.audit, s.reload, s.identities
 	s.gateway = gateway.New(parts)
 	return s.warn(ctx, conf)
 }
@@ -174,9 +177,19 @@ func (s *stack) openRunner(conf *config.Config) (err error) {
 	return nil
 }
 
+// identityMade puts on record that a subject has a key of its own.
+func (s *stack) identityMade(id tool.Identity) error {
+	return s.audit.Write(context.Background(), audit.Event{
+		Type: audit.IdentityMade, Subject: id.Subject, Detail: id.Type + " " + id.Fingerprint,
+	})
+}
+
 // login finds the credentials of the very host that was judged: an inventory
 // that changed since then gives none.
 func (s *stack) login(_ context.Context, t tool.Target) (sshexec.Login, error) {
+	if t.AdHoc != nil {
+		return s.ownLogin(t)
+	}
 	conf := s.config.Load()
 	h, ok := conf.Host(t.Alias)
 	if !ok || h.Hostname != t.Hostname || h.Port != t.Port || h.User != t.User {
@@ -190,6 +203,31 @@ func (s *stack) login(_ context.Context, t tool.Target) (sshexec.Login, error) {
 		User: l.User, Key: l.Key, KeyName: l.KeyName, Passphrase: l.Passphrase, Password: l.Password,
 		Agent: l.Agent, Certificate: l.Certificate, HostKeyAlias: h.HostKeyAlias, Legacy: h.Legacy,
 	}, nil
+}
+
+// ownLogin is what the caller has to log in with to a host that it has described.
+// Why that cannot be used is for the operator to know: what files there are is
+// none of the caller's business.
+func (s *stack) ownLogin(t tool.Target) (sshexec.Login, error) {
+	l := sshexec.Login{User: t.User}
+	var err error
+	switch t.Auth {
+	case "password":
+		l.Password = t.AdHoc.Password.Reveal()
+	case "key":
+		l.KeyName = t.AdHoc.Key
+		l.Key, err = s.config.Load().Key(t.AdHoc.Key)
+	default:
+		l.KeyName = "identity"
+		l.Key, err = s.identities.Key(t.Conn.Subject)
+	}
+	if err != nil {
+		return l, &tool.Failure{
+			Code: tool.FailCredentials, Message: fmt.Sprintf("%s: the %s to log in with cannot be used", t.Alias, t.Auth), Cause: err,
+			Remedy: "ask the operator which key may be named, or which other way to log in there is",
+		}
+	}
+	return l, nil
 }
 
 // reload builds everything anew and then swaps: a configuration that does not
@@ -245,6 +283,9 @@ func (s *stack) setTokens(set config.Settings) error {
 	return server.SetTokens(tokens)
 }
 
+// recordTime is for the records of what was cut off at the end.
+const recordTime = 2 * time.Second
+
 // close takes the parts apart in the order in which they depend on each other:
 // running commands are stopped and recorded before the logs close.
 func (s *stack) close(ctx context.Context) error {
@@ -254,6 +295,12 @@ func (s *stack) close(ctx context.Context) error {
 	}
 	if s.runner != nil {
 		problems = append(problems, s.runner.Close(ctx))
+	}
+	if errors.Join(problems...) != nil && s.gateway != nil {
+		// What did not end in time has been cut off by now, and is to be recorded.
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+		defer cancel()
+		problems = append(problems, s.gateway.Close(ending))
 	}
 	if s.engine != nil {
 		problems = append(problems, s.engine.Close(ctx))

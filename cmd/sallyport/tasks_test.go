@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -60,14 +61,22 @@ func callFor(t *testing.T, client *mcpclient.Session, name string, args map[stri
 }
 
 // Sixty-four tasks at once against a real sshd, their output read by cursor
-// while they run: every line of each stream once, in its order.
+// while they run: every line of each stream once, in its order. When their time
+// is over, nothing is left of them.
 func TestTaskOutputOnARealHost(t *testing.T) {
 	s, _ := newTaskSite(t)
+	s.write(t, "sallyport.yml", "log_level: error\npolicy: {timeout: 1s}\nssh: {idle_close: 1s}\n"+
+		"logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	s.write(t, "policy.yml", "limits: {task_result_ttl: 10}\nrules: [{action: allow, profile: readonly}]\n", 0o600)
 	client := s.serveHTTP(t)
+	callFor(t, client, "ssh_ping", nil)
+	before := runtime.NumGoroutine()
 	var wg sync.WaitGroup
+	var ids sync.Map
 	for range 64 {
 		wg.Go(func() {
 			id := callFor(t, client, "ssh_run_async", map[string]any{"alias": "readonly", "command": "df -h"})["task_id"]
+			ids.Store(id, nil)
 			var lines []string
 			for cursor := any(0); ; {
 				m := callFor(t, client, "ssh_get_task_output", map[string]any{"task_id": id, "cursor": cursor, "max_lines": 100, "wait_seconds": 30})
@@ -98,6 +107,15 @@ func TestTaskOutputOnARealHost(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	ids.Range(func(id, _ any) bool {
+		eventually(t, "the task is forgotten", func() bool {
+			m := callFor(t, client, "ssh_get_task_status", map[string]any{"task_id": id})
+			return strings.Contains(fmt.Sprint(m["error"]), "unknown_task")
+		})
+		return true
+	})
+	const kept = 8 // goroutines of HTTP connections that may be used again
+	eventually(t, "the process is idle again", func() bool { return runtime.NumGoroutine() <= before+kept })
 }
 
 // A task outlives the connection that started it, is cancelled over another one,

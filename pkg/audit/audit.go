@@ -47,6 +47,11 @@ const (
 
 	SessionOpen  Type = "session_open"
 	SessionClose Type = "session_close"
+
+	ConnOpen  Type = "conn_open"  // a connection is kept open for its subject
+	ConnClose Type = "conn_close" // it is no longer; the detail says why
+
+	IdentityMade Type = "identity_made" // a subject was given a key of its own
 )
 
 // Event is one thing that happened. The names of its JSON members are those of

@@ -45,8 +45,8 @@ type Options struct {
 	// KeysDir and SecretsDir default to SALLYPORT_KEYS_DIR or
 	// MCP_SSH_KEYS_DIR or Dir/keys, and likewise for secrets.
 	KeysDir, SecretsDir string
-	// Flags may hold --transport, --listen, --subject, --toolsets and
-	// --log-level. One that was given on the command line goes over the
+	// Flags may hold --transport, --listen, --subject, --toolsets, --global
+	// and --log-level. One that was given on the command line goes over the
 	// environment, which goes over the file.
 	Flags *pflag.FlagSet
 	// Env looks up an environment variable; nil is the process environment.

@@ -28,6 +28,11 @@ func Init(dir string) (written []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return writeAll(dir, files)
+}
+
+// writeAll writes files into a directory and the directories beside them.
+func writeAll(dir string, files map[string][]byte) (written []string, err error) {
 	if dir == "" {
 		return nil, errors.New("the name of the directory is empty; name one, such as ./sallyport")
 	}
@@ -42,9 +47,9 @@ func Init(dir string) (written []string, err error) {
 			return nil, err
 		}
 	}
-	for _, file := range files {
+	for _, file := range sortedKeys(files) {
 		path := filepath.Join(dir, file)
-		if err := writeNew(path, file); err != nil {
+		if err := writeNew(path, files[file]); err != nil {
 			return nil, errors.Join(err, remove(written))
 		}
 		written = append(written, path)
@@ -52,21 +57,22 @@ func Init(dir string) (written []string, err error) {
 	return written, nil
 }
 
-func initialFiles() ([]string, error) {
-	var files []string
+func initialFiles() (map[string][]byte, error) {
+	files := map[string][]byte{}
 	err := fs.WalkDir(initial, "initial", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			files = append(files, strings.TrimPrefix(path, "initial/"))
+		if err != nil || d.IsDir() {
+			return err
 		}
+		files[strings.TrimPrefix(path, "initial/")], err = initial.ReadFile(path)
 		return err
 	})
 	return files, err
 }
 
 // absent names every file that is there already.
-func absent(dir string, files []string) error {
+func absent(dir string, files map[string][]byte) error {
 	var there []string
-	for _, file := range files {
+	for _, file := range sortedKeys(files) {
 		path := filepath.Join(dir, file)
 		if _, err := os.Lstat(path); err == nil {
 			there = append(there, path)
@@ -80,11 +86,7 @@ func absent(dir string, files []string) error {
 	return fmt.Errorf("%s: already there, and nothing is overwritten (name an empty directory)", strings.Join(there, ", "))
 }
 
-func writeNew(path, file string) error {
-	data, err := initial.ReadFile("initial/" + file)
-	if err != nil {
-		return err
-	}
+func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, privateFile)
 	if err != nil {
 		return err

@@ -130,7 +130,8 @@ func TestInitComments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Settings.Tokens) != 1 || c.Settings.Logs.Audit.File == "" || len(c.Site().Classes) < 2 {
+	if len(c.Settings.Tokens) != 1 || c.Settings.Logs.Audit.File == "" || len(c.Site().Classes) < 2 ||
+		len(c.Site().Files) != 2 || len(c.Site().Adhoc) != 1 {
 		t.Fatal("the comments are not in effect")
 	}
 	c.Settings.Tokens, c.Settings.Logs = defaults.Tokens, defaults.Logs

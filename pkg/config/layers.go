@@ -254,6 +254,7 @@ func (l *loader) checkSettings(s *Settings, where map[string]place) {
 		s.Policy.Custom[i] = l.mustExist(path, l.at(where, "policy.custom"))
 	}
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
+	s.StateDir = l.relative(s.StateDir)
 }
 
 func (l *loader) checkLog(sink *LogSink, where map[string]place, key string) {

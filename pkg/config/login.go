@@ -36,6 +36,17 @@ func (c *Config) Login(alias string) (Login, error) {
 	return login, nil
 }
 
+// Key reads a private key file by its path below keys/, for a host that is not in
+// the inventory. The error is for the operator: it says what is there and what is
+// not.
+func (c *Config) Key(path string) ([]byte, error) {
+	key, f := c.vault.key(path)
+	if f != nil {
+		return nil, f
+	}
+	return key, nil
+}
+
 func (c *credential) login(v vault) (Login, *fault) {
 	l := Login{User: c.username, KeyName: c.keyPath}
 	if c.password != nil {

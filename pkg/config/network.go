@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -45,12 +46,26 @@ func firstBits(p netip.Prefix) string {
 	return b.String()
 }
 
+// written are the networks as they stand in the file, sorted.
+func (ix NetworkIndex) written() []string {
+	var list []string
+	for _, lengths := range ix {
+		for _, networks := range lengths {
+			for _, network := range networks {
+				list = append(list, network)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 func (p *sitePolicy) readNetwork(v value) {
 	v.object(fields{
 		"allow_ips":          p.addresses(p.network.Allow),
-		"allow_cidrs":        p.networks(p.network.Allow),
+		"allow_cidrs":        networks(p.network.Allow),
 		"block_ips":          p.addresses(p.network.Block),
-		"block_cidrs":        p.networks(p.network.Block),
+		"block_cidrs":        networks(p.network.Block),
 		"require_known_host": fixed(true, "host keys are always verified"),
 	})
 	p.network.Closed = len(p.network.Allow["4"])+len(p.network.Allow["6"]) > 0
@@ -71,7 +86,7 @@ func (p *sitePolicy) addresses(ix NetworkIndex) field {
 
 // networks stores networks. One with bits set beyond its prefix is read as the
 // network that it is in; a plain address is the network of itself.
-func (p *sitePolicy) networks(ix NetworkIndex) field {
+func networks(ix NetworkIndex) field {
 	return each(func(v value, s string) {
 		prefix, f := parseNetwork(s)
 		if f != nil {

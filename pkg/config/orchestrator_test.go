@@ -375,6 +375,37 @@ func oldFlags(t *testing.T) {
 	}
 }
 
+// imported converts a directory: nothing that is other than it was is left to warn
+// of in policy.yml, and no secret has come along.
+func imported(t *testing.T, o Options, dir, root string) {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "new")
+	done, err := Import(to, o)
+	must(t, err)
+	c, err := Load(Options{Dir: to, Env: noEnv, WithoutSecrets: true})
+	must(t, err)
+	for line := range strings.Lines(c.Warned()) {
+		if !strings.Contains(line, policyFile) || strings.Contains(line, "no rule grants anything") {
+			continue // that is as it was
+		}
+		t.Errorf("it is warned of\n%s", line)
+	}
+	for path, text := range tree(t, to) {
+		for _, secret := range []string{"Sommer2019!", "OPENSSH"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds a secret", path)
+			}
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(to, policyFile))
+	must(t, err)
+	left := strings.Join(done.Left, "\n# ")
+	golden(t, filepath.Join(dir, "converted.golden"), strings.NewReplacer(root, "$DIR", to, "$NEW").Replace("# "+left+"\n\n"+string(text)))
+	if again, err := Import(to, o); err == nil || again.Written != nil || !strings.Contains(err.Error(), "nothing is overwritten") {
+		t.Errorf("a second time: %v, %v", again, err)
+	}
+}
+
 // TestOrchestratorDirectories loads directories as an operator of the
 // orchestrator has them, by its own variables. The golden has each host with
 // what it takes to log in, secrets included, and every warning; for what is not
@@ -399,6 +430,9 @@ func TestOrchestratorDirectories(t *testing.T) {
 				}
 			}
 			golden(t, filepath.Join(dir, "loaded.golden"), strings.ReplaceAll(text.String(), root, "$DIR"))
+			if err == nil {
+				imported(t, o, dir, root)
+			}
 			if refused := err != nil; refused != (filepath.Base(dir) == "refused") {
 				t.Errorf("refused %v: %v", refused, err)
 			}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,12 +11,16 @@ import (
 
 // sitePolicy is policy.yml.
 type sitePolicy struct {
+	version    int // 3, or the orchestrator's schema
 	knownHosts string
 	limits     limitLayer
 	aliases    map[string]limitLayer
 	tags       map[string]limitLayer
 	network    SiteNetwork
 	rules      []rule
+	files      []rule
+	adhoc      []adhocRule
+	rulesAt    place
 	reload     ReloadGrant
 }
 
@@ -27,8 +32,9 @@ type limitLayer struct {
 	denySet bool
 }
 
-// rule grants or denies profiles on the hosts that match, to those who are
-// named or to anyone. Without aliases it matches any alias, likewise for tags.
+// rule grants or denies profiles and commands on the hosts that match, to those
+// who are named or to anyone. Without aliases it matches any alias, likewise for
+// tags.
 type rule struct {
 	name             string
 	line             int
@@ -36,6 +42,12 @@ type rule struct {
 	aliases, tags    []glob
 	groups, subjects []string
 	profiles         []string
+	commands         []CommandRule
+	files            *filePaths // of a rule of files:
+
+	place   place    // of the rule
+	written written  // what it says about commands
+	differs []*fault // what it means that it did not mean before
 }
 
 // shippedProfiles are the profiles that the embedded bundle has.
@@ -52,25 +64,22 @@ var limitTable = map[string]struct{ least, most, def int }{
 	"task_progress_interval": {1, 3600, 5},
 }
 
-// builtin is the layer below all others.
-func builtin() limitLayer {
+// judges says that there are rules on commands.
+func (p *sitePolicy) judges() bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.written.judges() })
+}
+
+// builtin is the layer below all others. With rules of the orchestrator's
+// schemas, the texts that it denies go along.
+func (p *sitePolicy) builtin() limitLayer {
 	layer := limitLayer{numbers: map[string]int{}, deny: []string{}, denySet: true}
+	if p.judges() {
+		layer.deny = orchestratorTexts
+	}
 	for key, limit := range limitTable {
 		layer.numbers[key] = limit.def
 	}
 	return layer
-}
-
-// commandKeys are the keys of rules that judge a command by its text. Such
-// rules are not read; what a rule allows is a profile.
-var commandKeys = map[string]string{
-	"commands":         "1",
-	"simple_binaries":  "2",
-	"simple_max_args":  "2",
-	"binary":           "2",
-	"arg_prefix":       "2",
-	"allow_extra_args": "2",
-	"path_args":        "2",
 }
 
 func (l *loader) policy(inv *inventory) *sitePolicy {
@@ -91,12 +100,18 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 	}
 	var version int
 	known := newNames(inv)
+	known.addTags(adhocTags(root))
 	root.object(fields{
 		"version":          integer(&version, 1, 3),
 		"known_hosts_path": text(&p.knownHosts),
 		"limits":           limits(&p.limits),
 		"network":          p.readNetwork,
-		"rules":            l.rules(&p.rules, known),
+		"rules": func(v value) {
+			p.rulesAt = v.place
+			rules(&p.rules, known, l.rule)(v)
+		},
+		"files":   rules(&p.files, known, l.fileRule),
+		"connect": p.readConnect(known),
 		"overrides": func(v value) {
 			v.object(fields{
 				"aliases": overrides(p.aliases, known.aliases, "alias"),
@@ -105,11 +120,20 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		},
 		"reload": p.readReload,
 	})
-	if len(p.rules) == 0 && !l.report.failed() {
+	p.numberFiles()
+	if !l.report.failed() {
+		p.checkFiles(inv.hosts(), known)
+		p.checkAdhoc()
+	}
+	if len(p.all()) == 0 && !l.report.failed() {
 		root.warn(faultf("add a rule, such as - {action: allow, profile: readonly}", "no rule grants anything, so every call on a host will be refused"))
 	}
+	p.takeOver(version, known)
 	return p
 }
+
+// all are the rules on hosts, those of files: behind the others.
+func (p *sitePolicy) all() []rule { return slices.Concat(p.rules, p.files) }
 
 // limits stores a layer of limits.
 func limits(layer *limitLayer) field {
@@ -201,12 +225,18 @@ func newNames(inv *inventory) hostNames {
 	return known
 }
 
-// rules stores the list of rules.
-func (l *loader) rules(p *[]rule, known hostNames) field {
+func (n hostNames) addTags(tags []string) {
+	for _, tag := range tags {
+		n.tags[tag] = true
+	}
+}
+
+// rules stores a list of rules.
+func rules(p *[]rule, known hostNames, read func(value, hostNames) rule) field {
 	return func(v value) {
 		names := map[string]int{}
 		v.items(func(item value) {
-			r := l.rule(item, known)
+			r := read(item, known)
 			item.claim(names, r.name, fmt.Sprintf("name %q", r.name))
 			if r.name == "" {
 				r.name = item.path
@@ -217,39 +247,39 @@ func (l *loader) rules(p *[]rule, known hostNames) field {
 }
 
 func (l *loader) rule(v value, known hostNames) rule {
-	r := rule{line: v.line}
+	r := rule{line: v.line, place: v.place}
 	var profile string
 	isProfile := oneOf(l.profiles()...)
-	keys := fields{
-		"name":     text(&r.name, name(maxAlias)),
-		"action":   text(&r.action, oneOf("allow", "deny")),
-		"aliases":  matching(&r.aliases, known.aliases, "alias"),
-		"tags":     matching(&r.tags, known.tags, "tag"),
-		"groups":   people(&r.groups),
-		"subjects": people(&r.subjects),
-		"profile":  text(&profile, isProfile),
-		"profiles": texts(&r.profiles, isProfile),
-	}
-	old := false
-	for key, schema := range commandKeys {
-		keys[key] = func(v value) {
-			old = true
-			v.fail(faultf("grant a profile instead, such as profile: readonly", "rules of schema %s that judge a command's text are not read", schema))
-		}
-	}
+	keys := r.scope(known)
+	keys["profile"] = text(&profile, isProfile)
+	keys["profiles"] = texts(&r.profiles, isProfile)
+	maps.Copy(keys, r.written.commandFields())
 	if !v.object(keys, "action") {
 		return r
 	}
 	switch {
 	case v.has("profile") && v.has("profiles"):
 		v.fail(faultf("keep one of the two", "has both profile and profiles"))
-	case !old && !v.has("profile") && len(r.profiles) == 0:
-		v.fail(faultf("add profile: with one of "+strings.Join(l.profiles(), ", "), "names no profile, so it would say nothing"))
+	case !r.written.judges() && !v.has("profile") && len(r.profiles) == 0:
+		v.fail(faultf("add profile: with one of "+strings.Join(l.profiles(), ", "), "names no profile and no commands, so it would say nothing"))
 	}
 	if profile != "" {
 		r.profiles = []string{profile}
 	}
+	r.commands = r.written.rules(v, r.action)
 	return r
+}
+
+// scope are the keys by which any rule says on which hosts and for whom it is.
+func (r *rule) scope(known hostNames) fields {
+	return fields{
+		"name":     text(&r.name, name(maxAlias)),
+		"action":   text(&r.action, oneOf("allow", "deny")),
+		"aliases":  matching(&r.aliases, known.aliases, "alias"),
+		"tags":     matching(&r.tags, known.tags, "tag"),
+		"groups":   people(&r.groups),
+		"subjects": people(&r.subjects),
+	}
 }
 
 // people stores whom a rule is for. An empty list could be read as anyone or as
@@ -257,11 +287,13 @@ func (l *loader) rule(v value, known hostNames) rule {
 func people(p *[]string) field {
 	return func(v value) {
 		texts(p, person)(v)
-		if v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 {
+		if emptyList(v) {
 			v.fail(faultf("remove it to mean anyone", "names nobody"))
 		}
 	}
 }
+
+func emptyList(v value) bool { return v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 }
 
 func (l *loader) profiles() []string {
 	if l.Profiles != nil {
@@ -297,7 +329,7 @@ func (g glob) matchesAny(names map[string]bool) bool {
 // layers are what counts for a host, the strongest first: its overrides, what
 // is said for everyone, and what is built in.
 func (p *sitePolicy) layers(h Host) []limitLayer {
-	return append(p.overridden(h), p.limits, builtin())
+	return append(p.overridden(h), p.limits, p.builtin())
 }
 
 // overridden are the overrides for a host's alias and then for its tags, the

@@ -19,8 +19,10 @@ type Settings struct {
 	SSH       SSHSettings      `mapstructure:"ssh"`
 	Limits    CallSettings     `mapstructure:"limits"`
 	Tasks     TaskSettings     `mapstructure:"tasks"`
+	Conns     ConnSettings     `mapstructure:"connections"`
 	Secrets   SecretSettings   `mapstructure:"secrets"`
 	Resolver  ResolverSettings `mapstructure:"resolver"`
+	StateDir  string           `mapstructure:"state_dir"` // for what the gateway itself keeps
 	LogLevel  string           `mapstructure:"log_level"` // debug, info, warn or error
 }
 
@@ -32,7 +34,9 @@ type HTTPSettings struct {
 	MaxBodyBytes          int64         `mapstructure:"max_body_bytes"`
 	ShutdownTimeout       time.Duration `mapstructure:"shutdown_timeout"`
 	SessionTTL            time.Duration `mapstructure:"session_ttl"`
+	SessionLifetime       time.Duration `mapstructure:"session_lifetime"`
 	MaxSessionsPerSubject int           `mapstructure:"max_sessions_per_subject"`
+	MaxSessions           int           `mapstructure:"max_sessions"`
 }
 
 // Token is a bearer token that may call, known by its hash only.
@@ -82,13 +86,25 @@ type CallSettings struct {
 
 // TaskSettings bound tasks: how many run at the same time, how many wait for
 // their turn, and how many a subject may have, those that have ended and whose
-// results are kept among them.
+// results are kept among them; and how much of output those results hold before
+// the subject must wait with another task.
 type TaskSettings struct {
 	Running        int `mapstructure:"running"`
 	PerSubject     int `mapstructure:"running_per_subject"`
 	PerHost        int `mapstructure:"running_per_host"`
 	Queued         int `mapstructure:"queued"`
 	KeptPerSubject int `mapstructure:"kept_per_subject"`
+	KeptBytes      int `mapstructure:"kept_bytes_per_subject"`
+}
+
+// ConnSettings bound the connections that callers keep open between calls: how
+// many, and how long one is kept when it is not used, and at most.
+type ConnSettings struct {
+	Global     bool          `mapstructure:"global"` // one namespace for each subject, whatever the session
+	Idle       time.Duration `mapstructure:"idle"`
+	Lifetime   time.Duration `mapstructure:"lifetime"`
+	PerSubject int           `mapstructure:"per_subject"`
+	Total      int           `mapstructure:"total"`
 }
 
 // SecretSettings name the environment variables that are secrets beside those
@@ -146,9 +162,11 @@ var settingTable = []setting{
 	numberSetting("http.max_body_bytes", 1<<20, 1<<10, 100<<20),
 	spanSetting("http.shutdown_timeout", 10*time.Second, 0, 10*time.Minute),
 	spanSetting("http.session_ttl", 30*time.Minute, time.Second, 30*24*time.Hour),
+	spanSetting("http.session_lifetime", 24*time.Hour, time.Second, 365*24*time.Hour),
 	numberSetting("http.max_sessions_per_subject", 32, 1, 10_000),
+	numberSetting("http.max_sessions", 4096, 1, 1_000_000),
 	textSetting("subject", "", orEmpty(person)),
-	listSetting("toolsets", []string{"fleet"}, name(maxAlias)),
+	listSetting("toolsets", []string{"all"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
 	truthSetting("logs.decision.stderr"),
@@ -170,9 +188,16 @@ var settingTable = []setting{
 	numberSetting("tasks.running_per_host", 16, 1, 1000),
 	numberSetting("tasks.queued", 1024, 0, 100_000),
 	numberSetting("tasks.kept_per_subject", 1024, 1, 100_000),
+	numberSetting("tasks.kept_bytes_per_subject", 256<<20, 1<<20, 1<<30),
+	{key: "connections.global", tag: "!!bool", words: truth, def: false},
+	spanSetting("connections.idle", 30*time.Minute, time.Second, 30*24*time.Hour),
+	spanSetting("connections.lifetime", 24*time.Hour, time.Second, 30*24*time.Hour),
+	numberSetting("connections.per_subject", 64, 1, 100_000),
+	numberSetting("connections.total", 4096, 1, 1_000_000),
 	listSetting("secrets.env_allow", none, variable),
 	spanSetting("resolver.timeout", 5*time.Second, 100*time.Millisecond, time.Minute),
 	spanSetting("resolver.cache", time.Minute, 0, time.Hour),
+	textSetting("state_dir", "state", filled),
 	textSetting("log_level", "info", oneOf("debug", "info", "warn", "error")),
 }
 
@@ -183,6 +208,8 @@ var settingFlags = map[string]string{
 	"subject":     "subject",
 	"toolsets":    "toolsets",
 	"log_level":   "log-level",
+
+	"connections.global": "global",
 }
 
 // Changed names the settings in which two differ, as sallyport.yml does.

@@ -166,9 +166,13 @@ reload: {groups: [admins]}
 	b, err := json.Marshal(c.Site())
 	must(t, err)
 	const limits = `{"seconds":60,"output_bytes":1048576,"concurrent":32,"calls_per_minute":0,"deny_substrings":[]}`
+	const commands = `"commands":{"any":{},"groups":{},"subjects":{}}`
 	const want = `{"version":1,` +
 		`"hosts":{"web1":{"class":"c0","limits":` + limits + `}},` +
-		`"classes":{"c0":{"allow":{"any":{"readonly":{"rule":"rules[0]","line":4}},"groups":{"sre":{"ops":{"rule":"fix","line":5}}},"subjects":{}},"deny":{"any":{},"groups":{},"subjects":{}}}},` +
+		`"classes":{"c0":{"allow":{"any":{"readonly":{"rule":"rules[0]","line":4}},"groups":{"sre":{"ops":{"rule":"fix","line":5}}},"subjects":{},` + commands + `},"deny":{"any":{},"groups":{},"subjects":{},` + commands + `},` +
+		`"files":{"allow":{"any":{},"groups":{},"subjects":{}},"deny":{"any":{},"groups":{},"subjects":{}}}}},` +
+		`"rules":{},"texts":{"meaning":{},"programs":{},"spellings":{}},` +
+		`"files":{},"adhoc":[],"connect":{"allow":{"any":[],"groups":{},"subjects":{}},"deny":{"any":[],"groups":{},"subjects":{}}},"names":{},` +
 		`"network":{"closed":true,"allow":{"4":{"8":{"00001010":"10.0.0.0/8"}},"6":{}},"block":{"4":{},"6":{}}},` +
 		`"limits":` + limits + `,` +
 		`"gateway":{"reload":{"local":true,"groups":{"admins":true},"subjects":{}}}}`

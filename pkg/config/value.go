@@ -129,7 +129,7 @@ func (v value) given() bool {
 // below. An empty allow list or list of tags, by contrast, could open a host.
 var emptyAllowsNothing = map[string]bool{
 	"hosts": true, "entries": true, "rules": true, "limits": true,
-	"overrides": true, "overrides.aliases": true, "overrides.tags": true,
+	"overrides": true, "overrides.aliases": true, "overrides.tags": true, "connect": true, "connect.adhoc": true,
 	"hosts[].description": true, "entries[].key_passphrase_secret": true, "entries[].password_secret": true,
 }
 

@@ -39,6 +39,10 @@ func (c *call) answer(ctx context.Context, ask tool.Ask, run tool.Run) tool.Repo
 		value, failure = c.taskLines(ctx, ask)
 	case tool.AskCancel:
 		value = c.cancel(ctx, ask.Subject)
+	case tool.AskDisconnect:
+		value, failure = g.links.disconnect(g.links.spaceOf(c.caller), ask.Subject)
+	case tool.AskIdentity:
+		value, failure = c.identity()
 	}
 	return reportOf(value, failure, g.now().Sub(begun))
 }
@@ -168,11 +172,13 @@ func (c *call) ownTask(id string) (*task, *tool.Failure) {
 	return t, nil
 }
 
-// cancel asks a task or another call of the same subject to end.
+// cancel asks a task or another call of the same subject to end. The id may be
+// that of both, a task and the call that is about to submit it: the call comes
+// first, see [call.detach].
 func (c *call) cancel(ctx context.Context, id string) tool.Cancellation {
-	found := id != c.id && c.gateway.cancels.cancel(c.caller.Subject, id) ||
-		c.gateway.tasks.cancel(ctx, c.caller.Subject, id)
-	return tool.Cancellation{ID: id, Found: found}
+	call := id != c.id && c.gateway.cancels.cancel(c.caller.Subject, id)
+	task := c.gateway.tasks.cancel(ctx, c.caller.Subject, id, tool.StopCancelled)
+	return tool.Cancellation{ID: id, Found: call || task}
 }
 
 func (c *call) reload(ctx context.Context) (any, *tool.Failure) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ type call struct {
 	judged *tool.Tool // the one in whose place it is judged
 	plan   tool.Plan
 
-	task *task // the task that this is the run of, or that it submitted
+	task *task   // the task that this is the run of, or that it submitted
+	held []*link // connections that stay open while it goes on
 }
 
 // planIt finds the tool and turns its arguments into a plan, without any I/O.
@@ -67,7 +69,10 @@ func (c *call) unknownTool() *tool.Problem {
 // onEach walks the plan on every target, side by side under a bound; one
 // host's failure stops nobody, unless the caller wants it to.
 func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
-	if len(targets) == 1 {
+	switch {
+	case c.plan.Onto != nil:
+		return c.onBoth(ctx, targets)
+	case len(targets) == 1:
 		return []Judged{c.walk(ctx, targets[0])}
 	}
 	walked := make([]Judged, len(targets))
@@ -110,10 +115,16 @@ func (c *call) parallel() int {
 	return most
 }
 
-// walk takes the plan to one host. What the gateway answers itself is not
+// walk takes the plan to one host, and there to the working directory. What the
+// gateway answers itself is not
 // counted as running, and a task not until it does.
 func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 	counts := &c.gateway.usage
+	if t.Dir != "" {
+		there := *c
+		there.plan = c.plan.In(t.Dir)
+		c = &there
+	}
 	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || c.plan.Detach {
 		return c.judgeAndRun(ctx, t, counts.note(c.caller.Subject, t.Alias, c.gateway.now()))
 	}
@@ -161,7 +172,7 @@ func (c *call) goOn(ctx context.Context, judged Judged, usage policy.Usage) Judg
 			return judged
 		}
 		then := *c
-		then.plan = *next
+		then.plan = next.In(before.Target.Dir)
 		judged = then.follow(ctx, then.decide(ctx, before.Target, usage, nil), usage, nil)
 		judged.Run.Before = &before
 	}
@@ -200,8 +211,19 @@ func (c *call) detach(ctx context.Context, judged Judged) tool.Run {
 		return run
 	}
 	c.task = t
+	if ctx.Err() != nil { // whoever took the call back does not know of a task
+		c.gateway.tasks.cancel(ctx, c.caller.Subject, t.id(), stopOf(ctx))
+	}
 	run.Report = &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: c.gateway.tasks.facts(t)}}}
 	return run
+}
+
+// stopOf is why a context has ended.
+func stopOf(ctx context.Context) tool.Stop {
+	if why, ok := context.Cause(ctx).(tool.Stop); ok {
+		return why
+	}
+	return tool.StopCancelled
 }
 
 // tell gives whoever called a sign of life.
@@ -271,13 +293,7 @@ func explainUnresolved(d *tool.Decision, f *tool.Failure) {
 // start records that the run begins, runs it, and records how it ended, even
 // when the caller has gone by then. What cannot be recorded does not start.
 func (c *call) start(ctx context.Context, run tool.Run) tool.Run {
-	if err := c.recordStarted(ctx, run); err != nil {
-		c.gateway.log.Error("call refused: its start cannot be recorded", "call", c.id, "problem", err)
-		run.Decision.Allow = false
-		run.Decision.Reasons = []tool.Reason{{
-			Code: "audit_unwritable", Title: "the audit stream cannot be written",
-			Remedy: "an operator must make room or repair the file; calls work again as soon as it can be written",
-		}}
+	if refused := c.begin(ctx, &run); refused {
 		return run
 	}
 	report := brokenReport()
@@ -294,9 +310,23 @@ func brokenReport() *tool.Report {
 }
 
 func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
-	if ask, ok := c.plan.Steps[0].Do.(tool.Ask); ok {
-		return c.answer(ctx, ask, run)
+	switch do := c.plan.Steps[0].Do.(type) {
+	case tool.Ask:
+		return c.answer(ctx, do, run)
+	case tool.Connect:
+		return c.connect(ctx, run)
+	case tool.Enter:
+		return c.enter(ctx, do, run)
 	}
+	report := c.gateway.runner.Run(ctx, c.job(run))
+	if l := c.heldFor(run.Target); l != nil {
+		c.gateway.links.reached(l, report.Address)
+	}
+	return report
+}
+
+// job is an allowed run as the runner gets it.
+func (c *call) job(run tool.Run) tool.Job {
 	job := tool.Job{
 		CallID: c.id, DecisionID: run.Decision.ID, Subject: c.caller.Subject, Digest: run.Digest,
 		Target: run.Target, Steps: c.plan.Steps, Limits: run.Decision.Limits,
@@ -310,7 +340,22 @@ func (c *call) execute(ctx context.Context, run tool.Run) tool.Report {
 			c.tell(p)
 		}
 	}
-	return c.gateway.runner.Run(ctx, job)
+	return job
+}
+
+// begin puts the start of a run on record, or refuses it because that cannot be.
+func (c *call) begin(ctx context.Context, run *tool.Run) (refused bool) {
+	err := c.recordStarted(ctx, *run)
+	if err == nil {
+		return false
+	}
+	c.gateway.log.Error("call refused: its start cannot be recorded", "call", c.id, "problem", err)
+	run.Decision.Allow = false
+	run.Decision.Reasons = []tool.Reason{{
+		Code: "audit_unwritable", Title: "the audit stream cannot be written",
+		Remedy: "an operator must make room or repair the file; calls work again as soon as it can be written",
+	}}
+	return true
 }
 
 // nextTarget is where to try after this, if there is somewhere and it is certain
@@ -421,12 +466,24 @@ func (c *call) invalid(ctx context.Context, p *tool.Problem) Result {
 	return Result{Structured: s, Text: s.Text(), IsError: true}
 }
 
-// targets looks the hosts of the plan up in the inventory. A plan without a
-// host runs in the gateway itself.
+// targets looks the hosts of the plan up in the inventory and among the
+// connections that the caller has open. A plan without a host runs in the gateway
+// itself.
 func (c *call) targets() ([]tool.Target, *tool.Problem) {
+	targets, problem := c.targetsIn(c.plan.Scope)
+	if c.plan.Onto == nil || problem != nil {
+		return targets, problem
+	}
+	onto, problem := c.targetsIn(c.plan.Onto.Scope)
+	return append(targets, onto...), problem
+}
+
+func (c *call) targetsIn(scope tool.Scope) ([]tool.Target, *tool.Problem) {
 	conf := c.gateway.config.Load()
-	scope := c.plan.Scope
 	switch {
+	case scope.Opening != nil, scope.Open:
+		t, problem := c.linked(conf, scope)
+		return []tool.Target{t}, problem
 	case scope.Alias != "":
 		t, problem := targetOf(conf, scope.Alias)
 		return []tool.Target{t}, problem
@@ -475,7 +532,8 @@ func unknownHost(alias string) *tool.Problem {
 	}
 }
 
-// resolve finds the addresses of a target and of every hop on its way, once.
+// resolve finds the addresses of a target and of every hop on its way, once. The
+// address that a target has already is preferred.
 func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
 	if _, asks := c.plan.Steps[0].Do.(tool.Ask); asks || t.Hostname == "" {
 		return nil
@@ -487,12 +545,21 @@ func (c *call) resolve(ctx context.Context, t *tool.Target) *tool.Failure {
 		}
 	}
 	addresses, failure := c.gateway.resolver.resolve(ctx, t.Hostname)
-	t.Addresses = addresses
-	if len(addresses) > 0 {
-		t.Address = addresses[0]
-	}
+	t.Addresses, t.Address = preferred(addresses, t.Address)
 	if first == nil {
 		first = failure
 	}
 	return first
+}
+
+// preferred puts one of some addresses first, if it is among them, and gives the
+// first.
+func preferred(addresses []netip.Addr, one netip.Addr) ([]netip.Addr, netip.Addr) {
+	if i := slices.Index(addresses, one); i > 0 {
+		addresses = slices.Concat([]netip.Addr{one}, addresses[:i], addresses[i+1:])
+	}
+	if len(addresses) == 0 {
+		return nil, netip.Addr{}
+	}
+	return addresses, addresses[0]
 }

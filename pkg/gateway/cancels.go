@@ -2,10 +2,58 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
+
+// inFlight counts calls.
+type inFlight struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when the last one has ended; nil when nobody waits for that
+}
+
+// begin counts one more, unless there are as many as may be.
+func (f *inFlight) begin(most int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n >= most {
+		return false
+	}
+	f.n++
+	return true
+}
+
+func (f *inFlight) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n--; f.n == 0 && f.none != nil {
+		close(f.none)
+		f.none = nil
+	}
+}
+
+// wait returns when there are none.
+func (f *inFlight) wait(ctx context.Context) error {
+	f.mu.Lock()
+	if f.n == 0 {
+		f.mu.Unlock()
+		return nil
+	}
+	if f.none == nil {
+		f.none = make(chan struct{})
+	}
+	none := f.none
+	f.mu.Unlock()
+	select {
+	case <-none:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("calls did not end in time: %w", ctx.Err())
+	}
+}
 
 // cancels is the calls under way, each to be stopped by its id, by its own
 // subject.

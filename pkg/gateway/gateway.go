@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -49,6 +50,19 @@ type Decider interface {
 // Runner runs an allowed job and tells the truth about how it ended.
 type Runner interface {
 	Run(ctx context.Context, job tool.Job) tool.Report
+	// Copy runs two jobs that are the halves of one copy.
+	Copy(ctx context.Context, from, to tool.Job) (tool.Report, tool.Report)
+	// Disconnect ends what belongs to connections that were kept open, in this
+	// order, and returns when it is gone. Nothing runs on them.
+	Disconnect(conns []string)
+	// Forget ends what is kept for a subject in case of another call.
+	Forget(subject string)
+}
+
+// Identities keeps a key for each subject.
+type Identities interface {
+	// Identity is the subject's key, made when it is asked for first.
+	Identity(subject string) (tool.Identity, error)
 }
 
 // Recorder takes what happened. An error means that it is not on record.
@@ -67,7 +81,9 @@ type Options struct {
 	Decider  Decider
 	Runner   Runner
 	Audit    Recorder
-	Lookup   Lookup // default: the system's resolver
+	// Identities may be nil where no tool asks for one.
+	Identities Identities
+	Lookup     Lookup // default: the system's resolver
 	// Reload builds everything anew from the configuration files and swaps it
 	// in, or changes nothing. Nil: there is nothing to reload.
 	Reload func(ctx context.Context) (*config.Config, error)
@@ -90,8 +106,10 @@ type Gateway struct {
 	resolver     resolver
 	usage        usage
 	tasks        *tasks
+	links        *links
+	identities   Identities
 	cancels      cancels
-	calls        atomic.Int64
+	calls        inFlight
 	reload       func(ctx context.Context) (*config.Config, error)
 	reloads      sync.Mutex
 	unsaved      atomic.Int64 // outcomes that could not be recorded
@@ -112,7 +130,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{
 		tools: map[string]*tool.Tool{}, decider: o.Decider, runner: o.Runner, audit: o.Audit,
-		profileNames: o.Profiles, reload: o.Reload, log: o.Logger, now: o.Now,
+		identities: o.Identities, profileNames: o.Profiles, reload: o.Reload, log: o.Logger, now: o.Now,
 	}
 	for _, t := range o.Tools {
 		g.tools[t.Name] = t
@@ -124,7 +142,7 @@ func New(o Options) *Gateway {
 		g.reads = append(g.reads, r)
 	}
 	g.config.Store(o.Config)
-	g.tasks = newTasks(g)
+	g.tasks, g.links = newTasks(g), newLinks(g)
 	resolving := o.Config.Settings.Resolver
 	g.resolver = resolver{lookup: o.Lookup, timeout: resolving.Timeout, keep: resolving.Cache, now: o.Now}
 	return g
@@ -160,6 +178,7 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	if problem := c.planIt(); problem != nil {
 		return c.invalid(ctx, problem)
 	}
+	defer c.letGo()
 	targets, problem := c.targets()
 	if problem != nil {
 		return c.invalid(ctx, problem)
@@ -175,9 +194,13 @@ func (g *Gateway) Call(ctx context.Context, caller tool.Caller, name string, arg
 	return c.result(c.onEach(ctx, targets))
 }
 
-// Close stops the tasks that run, as a shutdown, and waits until each has been
-// recorded. What runs for a call is stopped by the end of the call's context.
-func (g *Gateway) Close(ctx context.Context) error { return g.tasks.close(ctx) }
+// Close stops the tasks that run, as a shutdown, waits until each of them and each
+// call has been recorded, and closes what callers keep open. What runs for a call
+// is stopped by the end of the call's context. When ctx ends first, Close can be
+// called again.
+func (g *Gateway) Close(ctx context.Context) error {
+	return errors.Join(g.tasks.close(ctx), g.calls.wait(ctx), g.links.close(ctx))
+}
 
 // Judged is one plan on one host with what was decided from.
 type Judged struct {
@@ -192,6 +215,7 @@ func (g *Gateway) Plan(ctx context.Context, caller tool.Caller, name string, arg
 		return nil, problem
 	}
 	c.plan.DryRun = true
+	defer c.letGo()
 	targets, problem := c.targets()
 	if problem != nil {
 		return nil, problem
@@ -201,15 +225,13 @@ func (g *Gateway) Plan(ctx context.Context, caller tool.Caller, name string, arg
 
 // admit bounds the calls in flight, whoever makes them.
 func (g *Gateway) admit() (release func(), problem *tool.Problem) {
-	most := int64(g.config.Load().Settings.Limits.Calls)
-	if g.calls.Add(1) > most {
-		g.calls.Add(-1)
+	if !g.calls.begin(g.config.Load().Settings.Limits.Calls) {
 		return nil, &tool.Problem{
 			Code: "busy", Message: "the gateway is at its limit of calls in flight",
 			Remedy: "try again when others have finished; limits.calls in sallyport.yml sets the bound",
 		}
 	}
-	return func() { g.calls.Add(-1) }, nil
+	return g.calls.end, nil
 }
 
 // Reload loads the configuration again for whoever asks: an agent that policy

@@ -35,6 +35,7 @@ type world struct {
 	marks  []policy.Mark
 	jobs   []tool.Job
 	events []audit.Event
+	ended  []string // connections
 
 	decide func(policy.Input) tool.Decision
 	run    func(context.Context, tool.Job) tool.Report
@@ -79,6 +80,24 @@ func (w *world) Run(ctx context.Context, job tool.Job) tool.Report {
 	w.mu.Unlock()
 	return w.run(ctx, job)
 }
+
+func (w *world) Copy(_ context.Context, from, to tool.Job) (tool.Report, tool.Report) {
+	w.note("copy " + from.Target.Alias + " " + to.Target.Alias)
+	w.mu.Lock()
+	w.jobs = append(w.jobs, from, to)
+	w.mu.Unlock()
+	report := tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: tool.Copied{Bytes: 3}}}}
+	return report, report
+}
+
+func (w *world) Disconnect(conns []string) {
+	w.note("disconnect " + strings.Join(conns, " "))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = append(w.ended, conns...)
+}
+
+func (w *world) Forget(subject string) { w.note("forget " + subject) }
 
 func (w *world) Write(ctx context.Context, e audit.Event) error {
 	if ctx.Err() != nil {
@@ -398,12 +417,21 @@ func TestUsageIsToldAndBounded(t *testing.T) {
 	if d := cmp.Diff(want, w.inputs[1].Usage); d != "" {
 		t.Error(d)
 	}
-	g.calls.Store(1 << 40)
+	g.config.Load().Settings.Limits.Calls = 1
 	if got := invoke(g, "ssh_ping", `{}`); !got.IsError || !strings.Contains(got.Text, "busy") {
 		t.Errorf("over the limit: %q", got.Text)
 	}
-	g.calls.Store(1)
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Close(none); err == nil {
+		t.Error("closed without a word while a call is in flight")
+	}
+	closed := make(chan error)
+	go func() { closed <- g.Close(t.Context()) }()
 	close(leave)
+	if err := <-closed; err != nil || w.lastOf(audit.Finished, "ssh_run").Outcome == "" {
+		t.Errorf("closed with %v before the call in flight was recorded", err)
+	}
 	<-done
 }
 

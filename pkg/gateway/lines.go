@@ -51,11 +51,13 @@ func (l *lines) permit(most int64, redact []string) {
 	}
 }
 
-// write takes a piece of one stream.
+// write takes a piece of one stream. A process that was left behind may go on
+// writing after the end, when nobody asks any more; the result does not have it
+// either.
 func (l *lines) write(piece []byte, stderr bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.withheld {
+	if l.withheld || l.ended {
 		return
 	}
 	stream := 0
@@ -104,14 +106,18 @@ func (l *lines) finish(stream int) {
 
 func (l *lines) add(line string) {
 	l.kept = append(l.kept, line)
-	l.size += int64(len(line)) + 1
+	l.size += costOf(line)
 	for l.size > l.most && len(l.kept) > 1 {
-		l.size -= int64(len(l.kept[0])) + 1
+		l.size -= costOf(l.kept[0])
 		l.kept[0] = ""
 		l.kept = l.kept[1:]
 		l.first++
 	}
 }
+
+// costOf is what a line takes of what may be kept: its bytes, but no less than
+// the memory for an empty one.
+func costOf(line string) int64 { return max(int64(len(line))+1, 16) }
 
 // end finishes what is unfinished. What was withheld is now read from the
 // report, where it is redacted.
@@ -128,6 +134,7 @@ func (l *lines) end(report string) {
 			l.add(line)
 		}
 	}
+	l.part = [2]bytes.Buffer{}
 	l.ended = true
 	l.wake()
 }
@@ -179,6 +186,13 @@ func (l *lines) count() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total()
+}
+
+// held is how many bytes are kept.
+func (l *lines) held() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.size)
 }
 
 const redacted = "[redacted]"

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -47,6 +48,7 @@ func TestOrchestrator(t *testing.T) {
 		"B13 rebinding":                  rebinding,
 		"B13 jump hosts' addresses too":  hopAddresses,
 		"T13 whoever asks may give up":   waiterGivesUp,
+		"T13 a part that panics":         partPanics,
 		"U1 the hash is in both records": hashes,
 	} {
 		t.Run(id, test)
@@ -175,6 +177,43 @@ func waiterGivesUp(t *testing.T) {
 	if failure := <-done; failure == nil || !errors.Is(failure.Cause, errGaveUp) {
 		t.Errorf("a caller that is cancelled: %v", failure)
 	}
+}
+
+// A part that panics in the middle of a call, of whatever tool, leaves nothing
+// behind that counts as running. The transport turns the panic into an answer.
+func partPanics(t *testing.T) {
+	w, g := newWorld(t)
+	w.decide = func(policy.Input) tool.Decision { panic("broken") }
+	for name, args := range map[string]string{
+		"ssh_plan": onWeb1, "ssh_run": onWeb1, "ssh_run_async": onWeb1, "ssh_run_on_tag": `{"tag":"web","command":"uptime"}`,
+		"ssh_cancel": `{"task_id":"x"}`, "ssh_cancel_async_task": `{"task_id":"x"}`, "ssh_reload_config": `{}`,
+		"ssh_get_task_status": `{"task_id":"x"}`, "ssh_get_task_result": `{"task_id":"x"}`, "ssh_get_task_output": `{"task_id":"x"}`,
+		"ssh_ping": `{}`, "ssh_list_hosts": `{}`, "ssh_describe_host": `{"alias":"web1"}`,
+	} {
+		if text := panicOf(func() { invoke(g, name, args) }); !strings.Contains(text, "broken") {
+			t.Errorf("%s hides the panic: %q", name, text)
+		}
+	}
+	w.decide = allow
+	if got := invoke(g, "ssh_run", onWeb1); got.IsError {
+		t.Errorf("the next call: %s", got.Text)
+	}
+	if usage, release := g.usage.begin(agent.Subject, "web1", time.Now()); usage.Running.Subject != 0 || g.calls.n != 0 || len(g.cancels.calls) != 0 {
+		t.Errorf("still running: %+v, %d calls, %d to be cancelled", usage.Running, g.calls.n, len(g.cancels.calls))
+	} else {
+		release()
+	}
+}
+
+// panicOf is what a function panics with; empty when it does not.
+func panicOf(f func()) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprint(p)
+		}
+	}()
+	f()
+	return ""
 }
 
 // blocking refuses one address, as network.block_ips does.

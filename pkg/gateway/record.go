@@ -76,14 +76,17 @@ func (c *call) event(kind audit.Type, run tool.Run) audit.Event {
 func (g *Gateway) SessionOpened(ctx context.Context, caller tool.Caller) {
 	c := &call{gateway: g, caller: caller}
 	c.save(ctx, c.event(audit.SessionOpen, tool.Run{}))
+	g.links.sessionOpened(caller)
 }
 
-// SessionClosed puts the end of an MCP session on record, and why it ended.
+// SessionClosed puts the end of an MCP session on record, and why it ended, and
+// closes what was open in it.
 func (g *Gateway) SessionClosed(ctx context.Context, caller tool.Caller, why tool.Stop) {
 	c := &call{gateway: g, caller: caller}
 	e := c.event(audit.SessionClose, tool.Run{})
 	e.Detail = string(why)
 	c.save(ctx, e)
+	g.links.sessionClosed(caller)
 }
 
 // SessionRefused puts on record that a subject named a session that it does not

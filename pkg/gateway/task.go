@@ -35,11 +35,31 @@ type task struct {
 func newTask(c *call, first Judged) *task {
 	own := *c
 	own.plan.Detach = false
+	own.args = nil // the plan has what they say, and they can be as long as a message
 	t := &task{call: &own, state: tool.TaskPending, first: first, run: first.Run, output: newLines(), done: make(chan struct{})}
 	own.task = t
 	t.ctx, t.stop = context.WithCancelCause(context.Background())
 	t.ttl, t.interval = c.gateway.config.Load().TaskTimes(first.Run.Target.Alias)
 	return t
+}
+
+// size is how much of output is kept of a task that has ended.
+func (t *task) size() int {
+	size := t.output.held()
+	if r := t.run.Report; r != nil {
+		for _, o := range r.Outputs {
+			size += len(o.Stdout.Kept) + len(o.Stderr.Kept)
+		}
+	}
+	return size
+}
+
+// strip drops what nobody asks for after the end, while the result is kept: the
+// document that was judged, and the way to a client that may have gone, which
+// holds its message.
+func (t *task) strip() {
+	t.first.Input = policy.Input{}
+	t.call.progress = nil
 }
 
 func (t *task) id() string      { return t.call.id }

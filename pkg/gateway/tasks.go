@@ -23,6 +23,7 @@ type tasks struct {
 	mu      sync.Mutex // guards all that follows, and the tasks' own states
 	byID    map[string]*task
 	kept    map[string]int // by subject
+	bytes   map[string]int // of their results, by subject
 	running occupancy
 	queue   []*task // first come, first served, but for those whose host or subject is full
 	closed  bool
@@ -50,7 +51,7 @@ func count(m map[string]int, key string, n int) {
 
 func newTasks(g *Gateway) *tasks {
 	return &tasks{
-		gateway: g, byID: map[string]*task{}, kept: map[string]int{},
+		gateway: g, byID: map[string]*task{}, kept: map[string]int{}, bytes: map[string]int{},
 		running: occupancy{bySubject: map[string]int{}, byHost: map[string]int{}},
 	}
 }
@@ -67,11 +68,9 @@ func (ts *tasks) submit(c *call, first Judged) (*task, *tool.Reason) {
 	case ts.closed:
 		return nil, &tool.Reason{Code: "shutting_down", Title: "the gateway is shutting down", Remedy: "call again when it is back"}
 	case ts.kept[t.subject()] >= bounds.KeptPerSubject:
-		return nil, &tool.Reason{
-			Code: "too_many_tasks", Title: "the caller has too many tasks",
-			Detail: fmt.Sprintf("%d, those that have ended and whose results are still kept among them", bounds.KeptPerSubject),
-			Remedy: "wait until some results are no longer kept, or ask for a shorter task_result_ttl",
-		}
+		return nil, tooMany(fmt.Sprintf("%d, those that have ended and whose results are still kept among them", bounds.KeptPerSubject))
+	case ts.bytes[t.subject()] >= bounds.KeptBytes:
+		return nil, tooMany(fmt.Sprintf("their results hold %d bytes of output", ts.bytes[t.subject()]))
 	case !fits && len(ts.queue) >= bounds.Queued:
 		return nil, &tool.Reason{
 			Code: "task_queue_full", Title: "the queue of tasks is full",
@@ -87,6 +86,13 @@ func (ts *tasks) submit(c *call, first Judged) (*task, *tool.Reason) {
 		ts.queue = append(ts.queue, t)
 	}
 	return t, nil
+}
+
+func tooMany(detail string) *tool.Reason {
+	return &tool.Reason{
+		Code: "too_many_tasks", Title: "the caller has too many tasks", Detail: detail,
+		Remedy: "wait until some results are no longer kept, or ask for a shorter task_result_ttl",
+	}
 }
 
 // fits reports whether a task may run now. Its caller holds mu.
@@ -123,11 +129,13 @@ func (ts *tasks) end(t *task, run tool.Run) {
 // conclude makes a task final. Its caller holds mu.
 func (ts *tasks) conclude(t *task, run tool.Run) {
 	t.run, t.state, t.ended = run, tool.StateOf(run), ts.gateway.now()
+	count(ts.bytes, t.subject(), t.size())
 	t.expiry = time.AfterFunc(t.ttl, func() { ts.forget(t) })
 	if ts.closed {
 		t.expiry.Stop()
 	}
 	t.stop(nil)
+	t.strip()
 	close(t.done)
 }
 
@@ -157,6 +165,7 @@ func (ts *tasks) forget(t *task) {
 	defer ts.mu.Unlock()
 	delete(ts.byID, t.id())
 	count(ts.kept, t.subject(), -1)
+	count(ts.bytes, t.subject(), -t.size())
 }
 
 // find is a subject's task; nil when it has none with this id.
@@ -169,9 +178,9 @@ func (ts *tasks) find(subject, id string) *task {
 	return nil
 }
 
-// cancel asks a task of a subject to end. It reports whether there was one that
-// had not ended yet.
-func (ts *tasks) cancel(ctx context.Context, subject, id string) bool {
+// cancel asks a task of a subject to end, and tells it why. It reports whether
+// there was one that had not ended yet.
+func (ts *tasks) cancel(ctx context.Context, subject, id string, why tool.Stop) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	t := ts.byID[id]
@@ -179,10 +188,10 @@ func (ts *tasks) cancel(ctx context.Context, subject, id string) bool {
 		return false
 	}
 	if t.state == tool.TaskRunning {
-		t.stop(tool.StopCancelled)
+		t.stop(why)
 		return true
 	}
-	ts.withdraw(ctx, t, tool.StopCancelled)
+	ts.withdraw(ctx, t, why)
 	return true
 }
 

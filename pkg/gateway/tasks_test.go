@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -200,6 +201,49 @@ func TestCancelTask(t *testing.T) {
 	}
 }
 
+// A call that is stopped before it was answered leaves no task behind, whoever
+// stops it and however late: nobody may know that there is one.
+func TestCancelSubmission(t *testing.T) {
+	for name, stop := range map[string]func(g *Gateway, id string, leave context.CancelCauseFunc){
+		"cancelled": func(g *Gateway, id string, _ context.CancelCauseFunc) {
+			invoke(g, "ssh_cancel", fmt.Sprintf(`{"task_id":%q}`, id))
+		},
+		"disconnect": func(_ *Gateway, _ string, leave context.CancelCauseFunc) { leave(tool.StopDisconnect) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, g := newWorld(t)
+			held(w)
+			ctx, leave := context.WithCancelCause(t.Context())
+			defer leave(nil)
+			w.decide = func(in policy.Input) tool.Decision {
+				if in.Call.Tool == "ssh_run" {
+					stop(g, in.Call.ID, leave)
+				}
+				return allow(in)
+			}
+			id := answerOf(t, g.Call(ctx, agent, "ssh_run_async", json.RawMessage(onWeb1), nil))["task_id"].(string)
+			if s := ask(t, g, "ssh_get_task_result", id, wait); s["status"] != "cancelled" {
+				t.Errorf("the task: %v", s)
+			}
+			if e := w.lastOf(audit.Finished, "ssh_run_async"); e.Stop != name {
+				t.Errorf("on record: %+v", e)
+			}
+		})
+	}
+}
+
+// lastOf is the last record of a type about a tool.
+func (w *world) lastOf(kind audit.Type, name string) (last audit.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Type == kind && e.Tool == name {
+			last = e
+		}
+	}
+	return last
+}
+
 // The bounds hold, those that wait keep their order, and each is judged again
 // when its turn comes.
 func TestTaskQueue(t *testing.T) {
@@ -342,6 +386,58 @@ func TestTaskOutputByCursor(t *testing.T) {
 	}
 }
 
+// What tasks have said is freed when their time is over, and no more than that
+// is kept until then: not their arguments, which may be as long as a message.
+func TestExpiredTasksAreFreed(t *testing.T) {
+	w, g := newWorld(t)
+	const tasks, each = 64, 1 << 20
+	w.decide = func(in policy.Input) tool.Decision {
+		d := allow(in)
+		d.Limits.OutputBytes = each
+		return d
+	}
+	w.run = func(_ context.Context, job tool.Job) tool.Report {
+		job.Output(bytes.Repeat(append(bytes.Repeat([]byte("x"), 199), '\n'), each/200), false)
+		return tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Stdout: tool.Stream{Kept: make([]byte, each)}}}}
+	}
+	bounds := &g.config.Load().Settings.Tasks
+	bounds.PerHost = tasks
+	long := fmt.Sprintf(`{"alias":"web1","command":"uptime"%s}`, strings.Repeat(" ", each))
+	before := heapInUse()
+	for range tasks {
+		ask(t, g, "ssh_get_task_status", submit(t, g, long), wait)
+	}
+	kept := heapInUse() - before
+	bounds.KeptBytes = tasks * each
+	if r := invoke(g, "ssh_run_async", onWeb1); !r.IsError || !strings.Contains(r.Text, "bytes of output") {
+		t.Errorf("one more: %s", r.Text)
+	}
+	if kept < tasks*2*each || kept > tasks*5/2*each {
+		t.Errorf("%d MiB are kept of %d tasks with 2 MiB each", kept>>20, tasks)
+	}
+	for _, task := range tasksOf(g) {
+		task.expiry.Reset(0)
+	}
+	eventually(t, "the tasks are forgotten", func() bool { return len(tasksOf(g)) == 0 })
+	w.jobs, w.inputs = nil, nil
+	if left := heapInUse() - before; left > 2*each {
+		t.Errorf("%d KiB are left of tasks that are forgotten", left>>10)
+	}
+	submit(t, g, onWeb1)
+	if err := g.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// heapInUse is what is reachable.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC() // what a pool held at the first
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 func tasksOf(g *Gateway) []*task {
 	g.tasks.mu.Lock()
 	defer g.tasks.mu.Unlock()
@@ -447,6 +543,34 @@ func TestLines(t *testing.T) {
 				t.Errorf("live %q, in the end %q, lost %d", live.lines, all.lines, all.lost)
 			}
 		})
+	}
+}
+
+// After the end there are no more lines: a reader was told that it has them all.
+func TestLinesAfterTheEnd(t *testing.T) {
+	l := newLines()
+	l.write([]byte("one\n"), false)
+	l.end("")
+	l.write([]byte("left behind\n"), false)
+	if e := l.read(new(int64), 10); !slices.Equal(e.lines, []string{"one"}) || e.total != 1 {
+		t.Errorf("%q of %d", e.lines, e.total)
+	}
+}
+
+// Empty lines are no way to more memory than is permitted.
+func TestEmptyLinesAreBounded(t *testing.T) {
+	const most = 1 << 20
+	before := heapInUse()
+	l := newLines()
+	l.permit(most, nil)
+	for range 4 {
+		l.write(bytes.Repeat([]byte("\n"), most), false)
+	}
+	if used := heapInUse() - before; used > 4*most {
+		t.Errorf("%d KiB for lines of which %d KiB may be kept", used>>10, most>>10)
+	}
+	if e := l.read(new(int64), 10); e.total != 4*most || e.lost != 4*most-most/16 {
+		t.Errorf("%d lines, %d lost", e.total, e.lost)
 	}
 }
 

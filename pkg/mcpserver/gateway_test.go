@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 //	uptime; id   is refused, as whatever holds a semicolon
 //	sleep N      shows a sign of progress and runs until it is stopped, or for N seconds
 //	tick N       shows N signs of progress, without a pause, and ends
+//	detach N     ends, and shows N signs of progress of what it left running when goOn is closed
 //	panic        panics
 type site struct {
 	mu       sync.Mutex
@@ -39,6 +40,7 @@ type site struct {
 	broken   error         // what Ready answers
 	lost     bool          // Tools panics
 	stubborn chan struct{} // what does not end before this is closed, when set
+	goOn     chan struct{}
 }
 
 // visit is one call that reached the gateway.
@@ -213,12 +215,24 @@ func (g *site) command(ctx context.Context, name string, raw json.RawMessage, pr
 		ok.Stdout = ""
 	case !allowed:
 		return failed(tool.StatusDenied, "command_denied", "Denied by policy.")
+	case strings.HasPrefix(args.Command, "detach "):
+		return gateway.Result{Structured: ok, Running: g.detach(args.Command, progress)}
 	default:
 		if err := g.run(ctx, args.Command, progress); err != nil {
 			return failed(tool.StatusStopped, err.Error(), "stopped: "+err.Error())
 		}
 	}
 	return gateway.Result{Structured: ok, Text: ok.Stdout, DecisionIDs: []string{"01JTESTDECISION"}}
+}
+
+func (g *site) detach(command string, progress func(tool.Progress)) <-chan struct{} {
+	running := make(chan struct{})
+	go func() {
+		defer close(running)
+		<-g.goOn
+		_ = g.run(context.Background(), strings.Replace(command, "detach", "tick", 1), progress)
+	}()
+	return running
 }
 
 func (g *site) run(ctx context.Context, command string, progress func(tool.Progress)) error {

@@ -30,7 +30,9 @@ type HTTPOptions struct {
 	AllowedOrigins        []string
 	MaxBodyBytes          int64         // 4 MiB
 	SessionTTL            time.Duration // of idleness; 30 minutes
+	SessionLifetime       time.Duration // 24 hours
 	MaxSessionsPerSubject int           // 64; one more pushes out the one that was idle longest
+	MaxSessions           int           // 4096
 	ShutdownTimeout       time.Duration // for stopped calls to return; 15 seconds
 }
 
@@ -41,8 +43,14 @@ func (o HTTPOptions) withDefaults() HTTPOptions {
 	if o.SessionTTL == 0 {
 		o.SessionTTL = 30 * time.Minute
 	}
+	if o.SessionLifetime == 0 {
+		o.SessionLifetime = 24 * time.Hour
+	}
 	if o.MaxSessionsPerSubject == 0 {
 		o.MaxSessionsPerSubject = 64
+	}
+	if o.MaxSessions == 0 {
+		o.MaxSessions = 4096
 	}
 	if o.ShutdownTimeout == 0 {
 		o.ShutdownTimeout = 15 * time.Second
@@ -73,7 +81,7 @@ func (s *Server) newEndpoint(o HTTPOptions) (*endpoint, error) {
 	}
 	e := &endpoint{
 		server: s, log: s.log, options: o, guard: g, inflight: newInflight(),
-		sessions: newSessions(s.now, o.SessionTTL, o.MaxSessionsPerSubject),
+		sessions: newSessions(s.now, sessionBounds{o.SessionTTL, o.SessionLifetime, o.MaxSessionsPerSubject, o.MaxSessions}),
 	}
 	e.mcp = server.NewStreamableHTTPServer(s.mcp,
 		server.WithSessionIdManagerResolver(resolver{}),

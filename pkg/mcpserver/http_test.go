@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -539,6 +540,45 @@ func TestTrap05StreamsDoNotMix(t *testing.T) {
 	if rest, err := io.ReadAll(stream.Body); err != nil || len(rest) > 0 {
 		t.Errorf("on the GET stream: %q, %v", rest, err)
 	}
+}
+
+// What goes on after the answer of its call is told on the GET stream, whole and
+// in order, and not on the responses of other calls meanwhile.
+func TestProgressAfterTheAnswer(t *testing.T) {
+	const signs = 60
+	g := newSite()
+	g.goOn = make(chan struct{})
+	c := serveHTTP(t, newServer(t, g), HTTPOptions{}).client(t, legacy, "")
+	stream := c.do(t, c.verb(t, http.MethodGet, nil))
+	params := legacy.params(map[string]any{
+		"name": "ssh_run", "arguments": json.RawMessage(run(fmt.Sprint("detach ", signs))), "_meta": map[string]any{"progressToken": "p"},
+	})
+	if r := c.ask(t, rawRequest(1, "tools/call", params)); r.Error != nil || len(r.before) > 0 {
+		t.Fatal(r)
+	}
+	var calling sync.WaitGroup
+	for i := range 8 {
+		calling.Go(func() {
+			for j := range 50 {
+				if i == 4 && j == 10 {
+					close(g.goOn)
+				}
+				if r := c.ask(t, ping(i*100+j+2)); len(r.before) > 0 {
+					t.Errorf("before the answer of another call: %s", r.before[0].Params)
+				}
+			}
+		})
+	}
+	var got []reply
+	defer time.AfterFunc(20*time.Second, func() { stream.Body.Close() }).Stop()
+	for lines := bufio.NewScanner(stream.Body); len(got) < signs && lines.Scan(); {
+		for _, e := range eventsOf(lines.Text()) {
+			got = append(got, parse(t, []byte(e)))
+		}
+	}
+	wantProgress(t, got, signs)
+	calling.Wait()
+	c.status(t, c.verb(t, http.MethodDelete, nil))
 }
 
 // Without an Accept for streams there is no progress, but an answer.

@@ -207,7 +207,7 @@ func (e *endpoint) sessionOf(r *http.Request, m *message) (s *session, status in
 		if s = e.sessions.open(subject); s != nil {
 			e.server.gateway.SessionOpened(r.Context(), s.caller())
 		}
-		return s, http.StatusTooManyRequests, "this subject has too many sessions in use: end some"
+		return s, http.StatusTooManyRequests, "too many sessions are in use: end some of yours, or wait"
 	}
 	id := r.Header.Get(mcp.HeaderSessionID)
 	if id == "" {
@@ -223,7 +223,8 @@ func (e *endpoint) sessionOf(r *http.Request, m *message) (s *session, status in
 
 // listen serves a GET stream for as long as its session lasts.
 func (e *endpoint) listen(w http.ResponseWriter, r *http.Request, s *session, next http.Handler) {
-	done, ok := e.sessions.stream(s)
+	out := &stream{ResponseWriter: w}
+	done, ok := e.sessions.stream(s, out)
 	if !ok {
 		e.turnAway(w, r, http.StatusTooManyRequests, "this session has too many streams open")
 		return
@@ -232,7 +233,7 @@ func (e *endpoint) listen(w http.ResponseWriter, r *http.Request, s *session, ne
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	next.ServeHTTP(w, r.WithContext(ctx))
+	next.ServeHTTP(out, r.WithContext(ctx))
 }
 
 // resolver gives mcp-go the session that a request is bound to, and no other.
@@ -323,7 +324,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 	defer e.inflight.end(scope, call)
 	out.request = call
 	if s != nil {
-		call.later = sessionStream{e.server.mcp, s}
+		call.later = sessionOutlet{e.sessions, s}
 	}
 	defer context.AfterFunc(r.Context(), func() { call.stop(tool.StopDisconnect) })()
 	if s != nil {
@@ -333,22 +334,6 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *
 	e.inflight.end(scope, call) // before the response, after which the client may use the id again
 	out.finish()
 }
-
-// sessionStream is the GET stream of a session, if its client has opened one.
-type sessionStream struct {
-	mcp     *server.MCPServer
-	session *session
-}
-
-func (s sessionStream) notify(method string, params map[string]any) error {
-	if err := context.Cause(s.session.ctx); err != nil {
-		return err
-	}
-	_ = s.mcp.SendNotificationToSpecificClient(s.session.id, method, params) // no stream, no need
-	return nil
-}
-
-func (s sessionStream) keepAlive() error { return context.Cause(s.session.ctx) }
 
 // handle has mcp-go handle a request.
 func (e *endpoint) handle(next http.Handler, out *response, r *http.Request) {

@@ -53,11 +53,19 @@ type reporter struct {
 	broken bool  // the client cannot be reached any more
 }
 
-// update drops what a slow client has no room for; a later one says more.
+// update drops the oldest of what a slow client has no room for: the latest says
+// more, and how it ended is said last.
 func (p *reporter) update(u tool.Progress) {
-	select {
-	case p.updates <- u:
-	default:
+	for {
+		select {
+		case p.updates <- u:
+			return
+		default:
+		}
+		select {
+		case <-p.updates:
+		default:
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -102,12 +103,19 @@ func (w *response) start() {
 }
 
 func (w *response) event(m []byte) error {
-	_, err := fmt.Fprintf(w.to, "event: message\ndata: %s\n\n", bytes.TrimSpace(m))
+	return writeEvent(w.to, m)
+}
+
+// writeEvent writes a message as an event of a stream.
+func writeEvent(to io.Writer, m []byte) error {
+	_, err := fmt.Fprintf(to, "event: message\ndata: %s\n\n", bytes.TrimSpace(m))
 	return err
 }
 
-func (w *response) flush() {
-	if f, ok := w.to.(http.Flusher); ok {
+func (w *response) flush() { flush(w.to) }
+
+func flush(w http.ResponseWriter) {
+	if f, ok := w.(http.Flusher); ok {
 		f.Flush()
 	}
 }

@@ -265,6 +265,35 @@ func wantProgress(t *testing.T, got []reply, want int) {
 	}
 }
 
+// A client that takes its time misses something in between, and never the end.
+func TestSlowClientsHearTheEnd(t *testing.T) {
+	busy := make(chan struct{})
+	var told []string
+	s := newServer(t, newSite())
+	progress, done := s.report(&request{
+		msg: &message{progress: json.RawMessage(`"p"`)}, ctx: t.Context(),
+		out: outletFunc(func(params map[string]any) { <-busy; told = append(told, params["message"].(string)) }),
+	})
+	for i := range 1000 {
+		progress(tool.Progress{Phase: "running", Bytes: int64(i)})
+	}
+	progress(tool.Progress{Phase: "completed"})
+	close(busy)
+	done(nil)
+	if n := len(told); n == 0 || n > 100 || told[n-1] != "completed" {
+		t.Errorf("%d signs, the last %q", n, told[max(0, n-1)])
+	}
+}
+
+type outletFunc func(params map[string]any)
+
+func (f outletFunc) notify(_ string, params map[string]any) error {
+	f(params)
+	return nil
+}
+
+func (outletFunc) keepAlive() error { return nil }
+
 // A client that listens for changes, of which there are none, is told so first
 // and then that this is all.
 func TestListenIsAcknowledged(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,9 +19,10 @@ type session struct {
 	ctx     context.Context // ends with the session
 	end     context.CancelCauseFunc
 	// The rest is guarded by sessions.mu.
+	opened  time.Time
 	used    time.Time
-	busy    int // requests and streams that are open
-	streams int // of those, GET streams
+	busy    int       // requests and streams that are open
+	streams []*stream // of those, GET streams, the latest last
 	element *list.Element
 }
 
@@ -30,45 +32,55 @@ func (s *session) caller() tool.Caller {
 }
 
 // mostStreams bounds the GET streams of one session. Each costs tens of
-// kilobytes, and nothing is ever sent on them that a client must have.
+// kilobytes, and one is enough for all that is ever sent on them.
 const mostStreams = 4
 
-// sessions is bounded on all sides: by the number a subject may have, which
-// pushes out the one that was idle longest, and by how long one may be idle.
+// sessionBounds are how long a session may be idle and how old it may become, and
+// how many there may be of a subject and in all.
+type sessionBounds struct {
+	idle, life     time.Duration
+	subject, total int
+}
+
+// sessions is bounded on all sides. A subject that has as many as it may pushes
+// out its own that was idle longest, and nobody else's. What is idle or old ends
+// by itself, though never under a request.
 type sessions struct {
-	now  func() time.Time
-	ttl  time.Duration
-	most int
+	now    func() time.Time
+	bounds sessionBounds
 	// ended is told of every session that has, and why.
 	ended func(s *session, why tool.Stop)
 
 	mu        sync.Mutex
 	byID      map[string]*session
 	bySubject map[string]*list.List // of *session, the longest unused first
+	alarm     *time.Timer           // of the next sweep; nil while there are none
+	closed    bool
+	sweeping  sync.WaitGroup
 }
 
-func newSessions(now func() time.Time, ttl time.Duration, most int) *sessions {
+func newSessions(now func() time.Time, bounds sessionBounds) *sessions {
 	return &sessions{
-		now: now, ttl: ttl, most: most, ended: func(*session, tool.Stop) {},
+		now: now, bounds: bounds, ended: func(*session, tool.Stop) {},
 		byID: map[string]*session{}, bySubject: map[string]*list.List{},
 	}
 }
 
-// open begins a session and uses it; nil when the subject has as many as it may
-// and all of them are in use.
+// open begins a session and uses it; nil when there are as many as there may be,
+// and none of the subject's own can go.
 func (t *sessions) open(subject string) *session {
-	s := &session{id: rand.Text(), subject: subject, used: t.now(), busy: 1}
+	s := &session{id: rand.Text(), subject: subject, opened: t.now(), used: t.now(), busy: 1}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	t.mu.Lock()
-	dropped := t.expired()
 	own := t.bySubject[subject]
 	if own == nil {
 		own = list.New()
 	}
-	full := false
-	if own.Len() >= t.most {
+	dropped := t.expired(own)
+	full := t.closed
+	if own.Len() >= t.bounds.subject || len(t.byID) >= t.bounds.total {
 		idle := oldestIdle(own)
-		if full = idle == nil; !full {
+		if full = full || idle == nil; !full {
 			dropped = append(dropped, t.remove(idle))
 		}
 	}
@@ -76,6 +88,7 @@ func (t *sessions) open(subject string) *session {
 		t.bySubject[subject] = own
 		s.element = own.PushBack(s)
 		t.byID[s.id] = s
+		t.arm()
 	}
 	t.mu.Unlock()
 	t.drop(dropped, tool.StopDisconnect)
@@ -85,16 +98,51 @@ func (t *sessions) open(subject string) *session {
 	return s
 }
 
+// sweepsPerSpan is how often sessions are looked at in the shortest time that one
+// may live.
+const sweepsPerSpan = 8
+
+// arm sets the alarm for the next sweep, if there is something to sweep and none is
+// set. Its caller holds mu.
+func (t *sessions) arm() {
+	if t.alarm != nil || t.closed || len(t.byID) == 0 {
+		return
+	}
+	t.alarm = time.AfterFunc(min(t.bounds.idle, t.bounds.life, 8*time.Minute)/sweepsPerSpan, t.sweep)
+}
+
+// sweep ends what is idle for too long or too old.
+func (t *sessions) sweep() {
+	t.mu.Lock()
+	t.alarm = nil
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	t.sweeping.Add(1)
+	defer t.sweeping.Done()
+	var dropped []*session
+	for _, own := range t.bySubject {
+		dropped = append(dropped, t.expired(own)...)
+	}
+	t.arm()
+	t.mu.Unlock()
+	t.drop(dropped, tool.StopDisconnect)
+}
+
 // use finds a subject's session and keeps it from expiring until [sessions.release];
 // nil when the subject has none with this id.
 func (t *sessions) use(subject, id string) *session {
+	var dropped []*session
 	t.mu.Lock()
-	dropped := t.expired()
 	s := t.byID[id]
-	if s != nil && s.subject != subject {
+	switch {
+	case s == nil || s.subject != subject:
 		s = nil
-	}
-	if s != nil {
+	case t.over(s):
+		dropped = append(dropped, t.remove(s))
+		s = nil
+	default:
 		s.busy++
 	}
 	t.mu.Unlock()
@@ -112,19 +160,29 @@ func (t *sessions) release(s *session) {
 	}
 }
 
-// stream counts one more GET stream of a session in use, if it may have one.
-func (t *sessions) stream(s *session) (done func(), ok bool) {
+// stream adds a GET stream to a session in use, if it may have one more.
+func (t *sessions) stream(s *session, added *stream) (done func(), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.streams >= mostStreams {
+	if len(s.streams) >= mostStreams {
 		return nil, false
 	}
-	s.streams++
+	s.streams = append(s.streams, added)
 	return func() {
 		t.mu.Lock()
-		defer t.mu.Unlock()
-		s.streams--
+		s.streams = slices.DeleteFunc(s.streams, func(other *stream) bool { return other == added })
+		t.mu.Unlock()
+		added.close()
 	}, true
+}
+
+// streamsOf are the GET streams of a session, the latest first.
+func (t *sessions) streamsOf(s *session) []*stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Clone(s.streams)
+	slices.Reverse(all)
+	return all
 }
 
 // close ends a session, and what is going on in it.
@@ -138,34 +196,41 @@ func (t *sessions) close(s *session, cause tool.Stop) {
 	t.drop(dropped, cause)
 }
 
-// closeAll ends every session.
+// closeAll ends every session; there will be no more.
 func (t *sessions) closeAll(cause tool.Stop) {
 	t.mu.Lock()
+	t.closed = true
+	if t.alarm != nil {
+		t.alarm.Stop()
+	}
 	var dropped []*session
 	for _, s := range t.byID {
 		dropped = append(dropped, t.remove(s))
 	}
 	t.mu.Unlock()
 	t.drop(dropped, cause)
+	t.sweeping.Wait()
 }
 
-// expired removes the sessions that were idle for too long. Its caller holds mu.
-func (t *sessions) expired() []*session {
+// expired removes those sessions of a subject whose time is over. Its caller holds
+// mu.
+func (t *sessions) expired(own *list.List) []*session {
 	var dropped []*session
-	for _, own := range t.bySubject {
-		for e := own.Front(); e != nil; {
-			s := e.Value.(*session)
-			e = e.Next()
-			if s.busy > 0 {
-				continue
-			}
-			if t.now().Sub(s.used) < t.ttl {
-				break
-			}
+	for e := own.Front(); e != nil; {
+		s := e.Value.(*session)
+		e = e.Next()
+		if t.over(s) {
 			dropped = append(dropped, t.remove(s))
 		}
 	}
 	return dropped
+}
+
+// over says that a session was idle for too long, or is too old and no request
+// runs in it. Its caller holds mu.
+func (t *sessions) over(s *session) bool {
+	return s.busy == 0 && t.now().Sub(s.used) >= t.bounds.idle ||
+		s.busy == len(s.streams) && t.now().Sub(s.opened) >= t.bounds.life
 }
 
 // remove takes a session out. Its caller holds mu.

@@ -14,7 +14,7 @@ import (
 func TestSessionsExpireWhenIdle(t *testing.T) {
 	now := time.Unix(0, 0)
 	var forgotten []string
-	table := newSessions(func() time.Time { return now }, time.Minute, 10)
+	table := newSessions(func() time.Time { return now }, sessionBounds{time.Minute, time.Hour, 10, 100})
 	table.ended = func(s *session, _ tool.Stop) { forgotten = append(forgotten, s.id) }
 
 	idle, busy, fresh := table.open("a"), table.open("a"), table.open("b")
@@ -37,7 +37,7 @@ func TestSessionsExpireWhenIdle(t *testing.T) {
 	}
 	table.release(busy) // idle from now on
 	now = now.Add(61 * time.Second)
-	if table.use("b", fresh.id); table.count() != 0 {
+	if table.sweep(); table.count() != 0 {
 		t.Errorf("%d sessions are left", table.count())
 	}
 	if len(table.bySubject) != 0 {
@@ -46,7 +46,7 @@ func TestSessionsExpireWhenIdle(t *testing.T) {
 }
 
 func TestSessionsOfASubjectAreCapped(t *testing.T) {
-	table := newSessions(time.Now, time.Hour, 2)
+	table := newSessions(time.Now, sessionBounds{time.Hour, time.Hour, 2, 100})
 	first, second := table.open("a"), table.open("a")
 	other := table.open("b")
 	if s := table.open("a"); s != nil {
@@ -65,8 +65,63 @@ func TestSessionsOfASubjectAreCapped(t *testing.T) {
 	}
 }
 
+// All subjects together have a bound, too; nobody pushes out another's session.
+func TestSessionsAreCappedInAll(t *testing.T) {
+	table := newSessions(time.Now, sessionBounds{time.Hour, time.Hour, 10, 2})
+	first, other := table.open("a"), table.open("b")
+	table.release(first)
+	table.release(other)
+	if table.open("c") != nil {
+		t.Error("a third one in all")
+	}
+	if s := table.open("a"); s == nil || table.use("a", first.id) != nil || table.use("b", other.id) == nil {
+		t.Error("a subject's new session does not take the place of its old one")
+	}
+}
+
+// A session that is old ends though it is used, and though somebody listens, but
+// not under a request.
+func TestSessionsEndWhenOld(t *testing.T) {
+	now := time.Unix(0, 0)
+	table := newSessions(func() time.Time { return now }, sessionBounds{time.Minute, time.Hour, 10, 100})
+	s := table.open("a")
+	table.release(s)
+	for range 60 {
+		now = now.Add(59 * time.Second)
+		if table.use("a", s.id) == nil {
+			t.Fatalf("it ended at %s", now)
+		}
+		table.release(s)
+	}
+	table.use("a", s.id) // a stream
+	if _, ok := table.stream(s, &stream{}); !ok {
+		t.Fatal("no stream")
+	}
+	table.use("a", s.id) // a request
+	now = now.Add(time.Hour)
+	if table.sweep(); s.ctx.Err() != nil {
+		t.Error("it ended under a request")
+	}
+	table.release(s)
+	if table.sweep(); s.ctx.Err() == nil || table.count() != 0 {
+		t.Error("it never ends")
+	}
+	if table.closeAll(tool.StopShutdown); table.open("a") != nil {
+		t.Error("a session after the end")
+	}
+}
+
+// Nobody has to come for what is idle to end.
+func TestSessionsAreSwept(t *testing.T) {
+	table := newSessions(time.Now, sessionBounds{20 * time.Millisecond, time.Hour, 10, 100})
+	s := table.open("a")
+	table.release(s)
+	<-s.ctx.Done()
+	table.closeAll(tool.StopShutdown)
+}
+
 func TestSessionsAnswerTheirSubjectOnly(t *testing.T) {
-	table := newSessions(time.Now, time.Hour, 2)
+	table := newSessions(time.Now, sessionBounds{time.Hour, time.Hour, 2, 100})
 	s := table.open("a")
 	for _, try := range [][2]string{{"b", s.id}, {"a", ""}, {"a", s.id + "x"}, {"", s.id}} {
 		if table.use(try[0], try[1]) != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ var measured = map[string]string{
 	"command":  "systemctl status nginx",
 	"options":  "journalctl -u nginx --no-pager -n 100",
 	"pipeline": "ps aux | grep -v grep | grep nginx | wc -l",
+	"file":     "tail -n 100 /var/log/nginx/error.log",
 }
 
 // writer is a log that keeps its lines nowhere.
@@ -90,6 +92,20 @@ func BenchmarkDecide(b *testing.B) {
 					b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "p99-µs")
 				})
 			}
+		}
+	}
+}
+
+func BenchmarkDecideByRules(b *testing.B) {
+	for _, rules := range []int{10, 2000} {
+		e := newEngine(b, policy.Options{Site: ruledSite(rules)})
+		for name, line := range measured {
+			b.Run(fmt.Sprintf("%s/rules=%d", name, 2*rules), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					decide(b, e, line)
+				}
+			})
 		}
 	}
 }
@@ -132,7 +148,7 @@ func BenchmarkNew(b *testing.B) {
 // Allocations are what a decision's time goes by, and are the same on every
 // machine. They are bounded, and do not grow with hosts and rules.
 func TestAllocations(t *testing.T) {
-	bounds := map[string]float64{"command": 1150, "options": 1320, "pipeline": 1950}
+	bounds := map[string]float64{"command": 1225, "options": 1395, "pipeline": 2035, "file": 1320}
 	small := newEngine(t, policy.Options{Site: sizedSite(10, 10)})
 	large := newEngine(t, policy.Options{Site: sizedSite(10_000, 1000)})
 	for name, line := range measured {
@@ -148,6 +164,104 @@ func TestAllocations(t *testing.T) {
 		if many > 1.4*few {
 			t.Errorf("%s: %.0f allocations with many hosts are more than 1.4 times the %.0f with few", name, many, few)
 		}
+	}
+}
+
+// ruledSite has one host and rules on commands, most of which are about other
+// programs than those that are called.
+func ruledSite(rules int) policy.Site {
+	const rule = "0.0"
+	s := profileSite()
+	s.Rules = map[string]policy.SiteRule{}
+	allow, deny := map[string][]string{}, map[string][]string{}
+	for i := range rules {
+		for effect, list := range map[string]map[string][]string{"allow": allow, "deny": deny} {
+			id, program := fmt.Sprintf("%s%d", effect, i), fmt.Sprintf("program%d", i)
+			s.Rules[id] = policy.SiteRule{Kind: "simple", Programs: []string{program}, Most: -1}
+			list[program] = append(list[program], id)
+		}
+	}
+	s.Rules[rule] = policy.SiteRule{Kind: "structured", Programs: []string{"systemctl"}, Most: -1, Prefix: []string{"status"}, Fixed: 1}
+	s.Rules["0.1"] = policy.SiteRule{Kind: "simple", Programs: []string{"ps", "grep", "wc", "journalctl", "tail"}, Most: 6}
+	s.Rules["0.2"] = policy.SiteRule{Kind: "structured", Programs: []string{"systemctl"}, Most: -1, Parts: []string{"restart", "sshd"}}
+	allow["systemctl"], deny["systemctl"] = []string{rule}, []string{"0.2"}
+	for _, program := range s.Rules["0.1"].Programs {
+		allow[program] = []string{"0.1"}
+	}
+	s.Hosts["web3"] = policy.SiteHost{Class: "c0", Limits: s.Limits}
+	s.Classes["c0"] = policy.SiteClass{
+		Allow: policy.SiteGrants{Commands: policy.SiteCommands{Any: allow}},
+		Deny:  policy.SiteGrants{Commands: policy.SiteCommands{Any: deny}},
+	}
+	return s
+}
+
+// Rules are found by the program, so that it costs nothing to have many.
+func TestAllocationsOfRules(t *testing.T) {
+	bounds := map[string]float64{"command": 1620, "options": 1400, "pipeline": 2200, "file": 1400}
+	few, many := newEngine(t, policy.Options{Site: ruledSite(10)}), newEngine(t, policy.Options{Site: ruledSite(2000)})
+	for name, line := range measured {
+		allocs := func(e *policy.Engine) float64 {
+			decide(t, e, line)
+			return testing.AllocsPerRun(100, func() { decide(t, e, line) })
+		}
+		small, large := allocs(few), allocs(many)
+		t.Logf("%s: %.0f allocations with 20 rules, %.0f with 4,000", name, small, large)
+		if small > bounds[name] && !raceDetector {
+			t.Errorf("%s: %.0f allocations, more than %.0f", name, small, bounds[name])
+		}
+		if large > 1.1*small {
+			t.Errorf("%s: %.0f allocations with many rules are more than 1.1 times the %.0f with few", name, large, small)
+		}
+	}
+}
+
+// filesSite has rules on files, most of which are about other paths than those
+// that are read.
+func filesSite(rules int) policy.Site {
+	s := profileSite("readonly")
+	s.Files = map[string]policy.SiteFile{}
+	paths := policy.SitePaths{
+		Exact: map[string][]string{}, Under: map[string][]string{"/var/log": {"0"}},
+		Globs: map[string][]policy.SitePathGlob{}, Above: map[string][]string{},
+	}
+	for i := range rules {
+		id, dir := fmt.Sprint(i), fmt.Sprintf("/srv/%d", i)
+		s.Files[id] = policy.SiteFile{Rule: id, Read: []string{dir + "/**"}}
+		paths.Rules = append(paths.Rules, id)
+		paths.Exact[dir+"/a"], paths.Under[dir] = []string{id}, []string{id}
+		paths.Globs[dir] = []policy.SitePathGlob{{Rule: id, Text: dir + "/*", Expression: "^" + dir + "/[^/]+$", Reach: "^" + dir + "$"}}
+		paths.Above[dir] = []string{id}
+	}
+	denied := paths
+	denied.Under = map[string][]string{"/var/log/secret": {"0"}}
+	c := s.Classes["readonly"]
+	c.Files.Allow.Any = map[string]policy.SitePaths{"read": paths}
+	c.Files.Deny.Any = map[string]policy.SitePaths{"read": denied}
+	s.Classes["readonly"] = c
+	return s
+}
+
+// Rules on files are found by the path, so that it costs nothing to have many.
+func TestAllocationsOfFiles(t *testing.T) {
+	few, many := newEngine(t, policy.Options{Site: filesSite(10)}), newEngine(t, policy.Options{Site: filesSite(5000)})
+	allocs := func(e *policy.Engine) float64 {
+		in := policy.NewInput(runFacts("readonly", measured["file"]))
+		judge := func() {
+			if d := e.Decide(t.Context(), in, policy.Mark{}); !d.Allow {
+				t.Fatal(d.Reasons)
+			}
+		}
+		judge()
+		return testing.AllocsPerRun(100, judge)
+	}
+	small, large := allocs(few), allocs(many)
+	t.Logf("%.0f allocations with 10 rules, %.0f with 5,000", small, large)
+	if small > 1550 && !raceDetector {
+		t.Errorf("%.0f allocations, more than 1550", small)
+	}
+	if large > 1.05*small {
+		t.Errorf("%.0f allocations with many rules are more than 1.05 times the %.0f with few", large, small)
 	}
 }
 
@@ -189,6 +303,57 @@ func TestLargestLines(t *testing.T) {
 		}
 		if n := size(d.Reasons); n > 16<<10 {
 			t.Errorf("%s: the reasons have %d bytes", name, n)
+		}
+	}
+}
+
+// So are they by rules on files.
+func TestLargestLinesByFiles(t *testing.T) {
+	e := newEngine(t, policy.Options{Site: filesSite(1000)})
+	for line, allow := range map[string]bool{
+		"cat" + strings.Repeat(" /var/log/a", 900):         true,
+		"cat" + strings.Repeat(" /var/log/a/b/c/d/e", 800): true,
+		"cat" + strings.Repeat(" /var/log/secret", 900):    false,
+		"ls" + strings.Repeat(" /etc", 900):                false,
+		"cat" + strings.Repeat(" a", 900):                  false,
+		"cat /var/log" + strings.Repeat("/x", 100):         true,
+	} {
+		began := time.Now()
+		d := judge(t, e, "readonly", line)
+		t.Logf("%.20s: %v, %d reasons", line, time.Since(began), len(d.Reasons))
+		if d.Allow != allow {
+			t.Errorf("%.20s: allow %v, want %v: %.300v", line, d.Allow, allow, d.Reasons)
+		}
+		if n := size(d.Reasons); n > 16<<10 {
+			t.Errorf("%.20s: the reasons have %d bytes", line, n)
+		}
+	}
+}
+
+// So are they by rules, however many of them deny.
+func TestLargestLinesByRules(t *testing.T) {
+	r := newRuled(t, `version: 3
+rules:
+  - {action: deny, binary: cat, path_args: {indices: [1], patterns: ["/etc/shadow*", "/root/*", "/srv/x*"]}}
+  - {action: deny, commands: ["*shadow*", "*passwd*"]}
+  - {action: allow, simple_binaries: [cat, rm]}
+  - {action: allow, commands: ["grep * /var/log/*", "tail * * * /var/log/*"]}
+  - {action: allow, binary: ls, arg_prefix: [-l], path_args: {indices: [2], patterns: ["/var/log/*"]}}
+`)
+	for line, allow := range map[string]bool{
+		"cat" + strings.Repeat(" /var/log/a", 900): true, "cat" + strings.Repeat(" -abcdefghij", 900): true, "cat " + strings.Repeat("x", 16_000): true,
+		"cat" + strings.Repeat(" --abcdef=/x/y", 900): true, "tail " + strings.Repeat("a ", 1000) + "/var/log/x/": false, "rm" + strings.Repeat(" -r", 900): true,
+		"ls -l" + strings.Repeat(" /var/log/a", 900): true, "ls -l" + strings.Repeat(" /etc/a", 900): false, "id" + strings.Repeat(";id x", 60): false,
+		"grep " + strings.Repeat("a ", 1000) + "/var/log/x": true,
+	} {
+		began := time.Now()
+		d := r.decide(t, r.facts("web-1", line))
+		t.Logf("%.20s: %v, %d reasons", line, time.Since(began), len(d.Reasons))
+		if d.Allow != allow {
+			t.Errorf("%.20s: allow %v, want %v: %.300v", line, d.Allow, allow, d.Reasons)
+		}
+		if n := size(d.Reasons); n > 16<<10 {
+			t.Errorf("%.20s: the reasons have %d bytes", line, n)
 		}
 	}
 }

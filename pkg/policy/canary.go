@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -22,6 +23,17 @@ func canaries(hosts []string) map[string]Input {
 	for _, alias := range append([]string{"sallyport-canary"}, hosts...) {
 		in["host "+alias] = canary(tool.Target{Alias: alias, Hostname: "canary.invalid", Port: 22, Source: "inventory"},
 			tool.AskGateway(tool.GatewayRead, tool.AskHost, alias))
+	}
+	outside := canaryTarget("sallyport-canary")
+	outside.Source = "adhoc"
+	for name, step := range map[string]tool.Step{
+		"read":  fileStep(tool.FileOp(tool.FileRead, "/var/log/syslog").At(canaryFile)),
+		"write": fileStep(tool.FileOp(tool.FileWrite, "/srv/app/new")),
+		"list":  fileStep(tool.FileOp(tool.FileList, "relative")),
+		"open":  {Op: tool.Op{Action: tool.ConnOpen, Effect: tool.Link}},
+	} {
+		in[name] = canary(canaryTarget(slices.Concat(hosts, []string{"sallyport-canary"})[0]), step)
+		in[name+" outside of the inventory"] = canary(outside, step)
 	}
 	for _, line := range []string{
 		"uptime",
@@ -49,13 +61,24 @@ func canary(target tool.Target, step tool.Step) Input {
 	})
 }
 
+// fileStep is a step of which policy sees the op alone.
+func fileStep(op tool.Op) tool.Step {
+	op.Content = &tool.Content{Bytes: 5, Digest: "canary"}
+	return tool.Step{Op: op}
+}
+
+var canaryFile = tool.FileFacts{
+	Path: "/var/log/syslog", Under: tool.Under("/var/log/syslog"), Exists: true, Type: tool.RegularFile,
+	Bytes: 5, Mode: "0640", Modified: "2026-01-01T00:00:00Z", Links: 2,
+}
+
 func canaryTarget(alias string) tool.Target {
 	four, six := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.MustParseAddr("2001:db8::1")
 	return tool.Target{
 		Alias: alias, Hostname: "canary.invalid", Port: 22, User: "canary", Kind: "posix", Source: "inventory", Auth: "key",
 		Tags: []string{"sallyport-canary"}, Addresses: []netip.Addr{four, six}, Address: four,
 		Via: []tool.Target{{
-			Alias: "sallyport-canary-hop", Hostname: "hop.invalid", Port: 22,
+			Alias: "sallyport-canary-hop", Hostname: "hop.invalid", Port: 22, User: "canary", Source: "inventory",
 			Addresses: []netip.Addr{six}, Address: six,
 		}},
 	}

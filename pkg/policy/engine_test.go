@@ -69,8 +69,13 @@ func (m *memory) records(t testing.TB) []map[string]any {
 	return all
 }
 
+// start gives an engine time: a test of what is decided must not fail on a busy
+// machine.
 func start(t testing.TB, o Options) *Engine {
 	t.Helper()
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
 	e, err := New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -50,9 +50,13 @@ func newHost(t tool.Target) Host {
 	if t.Alias == "" && t.Hostname == "" && t.Source == "" {
 		h.Source = sourceGateway
 	}
+	if t.AdHoc != nil {
+		h.Key, h.HostKey = t.AdHoc.Key, t.AdHoc.HostKey
+	}
 	for _, hop := range t.Via {
 		h.Via = append(h.Via, Hop{
-			Alias: hop.Alias, Hostname: hop.Hostname, Port: hop.Port, Addresses: newAddresses(hop.Addresses),
+			Alias: hop.Alias, Hostname: hop.Hostname, Port: hop.Port, User: hop.User, Source: hop.Source,
+			Addresses: newAddresses(hop.Addresses),
 		})
 	}
 	return h

@@ -199,7 +199,8 @@ func TestGateRefusesAnOlderSerial(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close(t.Context())
-	for serial, want := range map[string]string{"6": "7", "7": "7", "10": "10"} {
+	for _, step := range []struct{ serial, want string }{{"6", "7"}, {"7", "7"}, {"10", "10"}} {
+		serial, want := step.serial, step.want
 		b, err := loadMain(at(serial))
 		if err != nil {
 			t.Fatal(err)

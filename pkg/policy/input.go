@@ -54,14 +54,22 @@ type Host struct {
 	Tags     []string `json:"tags"`
 	Source   string   `json:"source"`
 	Auth     string   `json:"auth"`
-	Via      []Hop    `json:"via"`
+	// Of a host that the caller describes (source "adhoc"): the name of the key
+	// file to log in with, and the fingerprint that its host key has to have where
+	// no known_hosts file has one. Empty for others.
+	Key     string `json:"key"`
+	HostKey string `json:"host_key"`
+	Via     []Hop  `json:"via"`
 }
 
-// Hop is a jump host on the way, the first one dialled first.
+// Hop is a jump host on the way, the first one dialled first. Source is where it
+// is written, as of a host.
 type Hop struct {
 	Alias     string    `json:"alias"`
 	Hostname  string    `json:"hostname"`
 	Port      int       `json:"port"`
+	User      string    `json:"user"`
+	Source    string    `json:"source"`
 	Addresses []Address `json:"addresses"`
 }
 

@@ -105,6 +105,9 @@ func structSchema(t reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []string{}
 	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
 		properties[name] = schemaOf(f.Type)
 		if options != "omitempty" {
 			required = append(required, name)

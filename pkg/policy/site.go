@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -26,6 +27,12 @@ type Site struct {
 	Version int                  `json:"version"`
 	Hosts   map[string]SiteHost  `json:"hosts"`   // by alias
 	Classes map[string]SiteClass `json:"classes"` // hosts to which the same rules apply share one
+	Rules   map[string]SiteRule  `json:"rules"`   // on commands, by the ids that classes name
+	Texts   SiteTexts            `json:"texts"`   // of all deny_substrings
+	Files   map[string]SiteFile  `json:"files"`   // rules on files, by the ids that classes name
+	Adhoc   []SiteAdhoc          `json:"adhoc"`   // rules on hosts that are not in the inventory
+	Connect SiteConnect          `json:"connect"` // whom those are about
+	Names   map[string]string    `json:"names"`   // aliases by host name, where there are such rules
 	Network SiteNetwork          `json:"network"`
 	Limits  SiteLimits           `json:"limits"` // of calls without a host
 	Gateway SiteGateway          `json:"gateway"`
@@ -39,16 +46,72 @@ type SiteHost struct {
 
 // SiteClass is what may be done, and what must not, on the hosts of a class.
 type SiteClass struct {
-	Allow SiteGrants `json:"allow"`
-	Deny  SiteGrants `json:"deny"`
+	Allow SiteGrants     `json:"allow"`
+	Deny  SiteGrants     `json:"deny"`
+	Files SiteFileGrants `json:"files"`
 }
 
 // SiteGrants says which profiles hold for whom: profile name to the rule that
-// says so, for everybody, by group and by subject.
+// says so, for everybody, by group and by subject. Rules on commands hold in
+// the same way.
 type SiteGrants struct {
 	Any      map[string]SiteGrant            `json:"any"`
 	Groups   map[string]map[string]SiteGrant `json:"groups"`
 	Subjects map[string]map[string]SiteGrant `json:"subjects"`
+	Commands SiteCommands                    `json:"commands"`
+}
+
+// SiteCommands finds rules on commands: ids by the name of the program, under
+// the empty one those that are about any.
+type SiteCommands struct {
+	Any      map[string][]string            `json:"any"`
+	Groups   map[string]map[string][]string `json:"groups"`
+	Subjects map[string]map[string][]string `json:"subjects"`
+}
+
+// SiteRule judges one command by its words.
+type SiteRule struct {
+	Rule     string        `json:"rule"` // where in policy.yml it stands
+	Line     int           `json:"line"`
+	Kind     string        `json:"kind"`     // simple, structured or glob
+	Says     string        `json:"says"`     // what it is about, for people
+	Programs []string      `json:"programs"` // as an allowed command spells them
+	Most     int           `json:"most"`     // words after the program; -1 for any number
+	Prefix   []string      `json:"prefix"`   // the first of them
+	Parts    []string      `json:"parts"`    // the same, for a rule that denies: in any order, letters apart
+	Fixed    int           `json:"fixed"`    // how many of them the rule spells out
+	Indices  []int         `json:"indices"`  // words that are paths; 0 is the program
+	Patterns []SitePattern `json:"patterns"` // one of which fits a path, or the whole command
+	All      bool          `json:"all"`      // any command, whatever runs it
+}
+
+// SitePattern is a glob and the regular expression that means the same.
+type SitePattern struct {
+	Text       string `json:"text"`
+	Expression string `json:"expression"`
+	Literal    string `json:"literal"` // what it begins with
+}
+
+// SiteTexts say what deny_substrings are besides texts.
+type SiteTexts struct {
+	Meaning   map[string]SiteText       `json:"meaning"`   // by text
+	Programs  map[string][]string       `json:"programs"`  // texts by the program that they mean
+	Spellings map[string][]SiteSpelling `json:"spellings"` // by program
+}
+
+// SiteText is the program that a text means, and the expression for a word in
+// which that program is called; both are empty if it is only a text.
+type SiteText struct {
+	Program string `json:"program"`
+	Inside  string `json:"inside"`
+}
+
+// SiteSpelling is a command that a text spells out: letters of its options and
+// what operands begin with, in any order.
+type SiteSpelling struct {
+	Text     string   `json:"text"`
+	Letters  []string `json:"letters"`
+	Operands []string `json:"operands"`
 }
 
 // SiteGrant is where in policy.yml a grant stands.
@@ -142,7 +205,9 @@ func readSite(site any) (*Site, error) {
 
 // fill makes what is missing empty: in Rego a missing list is no empty list.
 func (s *Site) fill() {
-	s.Hosts, s.Classes = made(s.Hosts), made(s.Classes)
+	s.Hosts, s.Classes, s.Rules = made(s.Hosts), made(s.Classes), made(s.Rules)
+	t := &s.Texts
+	t.Meaning, t.Programs, t.Spellings = made(t.Meaning), made(t.Programs), made(t.Spellings)
 	for name, h := range s.Hosts {
 		h.Limits.DenySubstrings = list(h.Limits.DenySubstrings)
 		s.Hosts[name] = h
@@ -150,8 +215,16 @@ func (s *Site) fill() {
 	for name, c := range s.Classes {
 		c.Allow.fill()
 		c.Deny.fill()
+		c.Files.fill()
 		s.Classes[name] = c
 	}
+	for id, r := range s.Rules {
+		r.Programs, r.Prefix, r.Parts = list(r.Programs), list(r.Prefix), list(r.Parts)
+		r.Indices, r.Patterns = list(r.Indices), list(r.Patterns)
+		s.Rules[id] = r
+	}
+	s.fillFiles()
+	s.fillAdhoc()
 	s.Network.Allow, s.Network.Block = made(s.Network.Allow), made(s.Network.Block)
 	s.Limits.DenySubstrings = list(s.Limits.DenySubstrings)
 	reload := &s.Gateway.Reload
@@ -160,6 +233,8 @@ func (s *Site) fill() {
 
 func (g *SiteGrants) fill() {
 	g.Any, g.Groups, g.Subjects = made(g.Any), made(g.Groups), made(g.Subjects)
+	c := &g.Commands
+	c.Any, c.Groups, c.Subjects = made(c.Any), made(c.Groups), made(c.Subjects)
 }
 
 func made[M ~map[K]V, K comparable, V any](m M) M {
@@ -185,6 +260,24 @@ func (s *Site) validate() error {
 			add("hosts.%s.limits: %w", alias, err)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Classes)) {
+		for _, id := range slices.Concat(s.Classes[name].Allow.Commands.ids(), s.Classes[name].Deny.Commands.ids()) {
+			if _, ok := s.Rules[id]; !ok {
+				add("classes.%s names the rule %q, which is not there", name, id)
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Rules)) {
+		if err := s.Rules[id].validate(); err != nil {
+			add("rules.%s: %w", id, err)
+		}
+	}
+	if err := s.Texts.validate(); err != nil {
+		add("texts: %w", err)
+	}
+	for _, problem := range slices.Concat(s.checkFiles(), s.checkAdhoc()) {
+		add("%w", problem)
+	}
 	if err := s.Limits.validate(); err != nil {
 		add("limits: %w", err)
 	}
@@ -195,6 +288,47 @@ func (s *Site) validate() error {
 		add("network.block: %w", err)
 	}
 	return errors.Join(problems...)
+}
+
+// ids are the rules that are named, in a steady order.
+func (c SiteCommands) ids() []string {
+	var ids []string
+	add := func(byProgram map[string][]string) {
+		for _, list := range byProgram {
+			ids = append(ids, list...)
+		}
+	}
+	add(c.Any)
+	for _, byCaller := range []map[string]map[string][]string{c.Groups, c.Subjects} {
+		for _, byProgram := range byCaller {
+			add(byProgram)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// validate sees that Rego can do with a rule what it says; an expression that
+// does not compile would make every decision an error.
+func (r SiteRule) validate() error {
+	if !slices.Contains([]string{"simple", "structured", "glob"}, r.Kind) {
+		return fmt.Errorf("the kind %q is not known", r.Kind)
+	}
+	for _, p := range r.Patterns {
+		if _, err := regexp.Compile(p.Expression); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t SiteTexts) validate() error {
+	for _, text := range slices.Sorted(maps.Keys(t.Meaning)) {
+		if _, err := regexp.Compile(t.Meaning[text].Inside); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l SiteLimits) validate() error {

@@ -25,9 +25,9 @@ type RuleKind string
 // Rules of policy.yml, the rules by which custom packages speak, and the reasons
 // that policy may give.
 const (
-	SiteRule   RuleKind = "policy.yml"
-	CustomRule RuleKind = "custom"
-	ReasonRule RuleKind = "reason"
+	KindSite   RuleKind = "policy.yml"
+	KindCustom RuleKind = "custom"
+	KindReason RuleKind = "reason"
 )
 
 // Rule is something that a replay may find to be of no use.
@@ -76,16 +76,12 @@ func (b *ruleBook) addSite(data baseData) error {
 	if err != nil {
 		return err
 	}
-	said := map[SiteGrant]*saying{}
-	for _, class := range site.Classes {
-		class.Allow.each(func(g SiteGrant, profile, whom string) { sayingOf(said, g).add("allow", profile, whom) })
-		class.Deny.each(func(g SiteGrant, profile, whom string) { sayingOf(said, g).add("deny", profile, whom) })
-	}
+	said := site.said()
 	grants := slices.SortedFunc(maps.Keys(said), func(a, b SiteGrant) int {
 		return cmp.Or(a.Line-b.Line, strings.Compare(a.Rule, b.Rule))
 	})
 	for _, g := range grants {
-		b.grants[g] = b.add(Rule{SiteRule, g.Rule, fmt.Sprintf("policy.yml:%d", g.Line), said[g].String()})
+		b.grants[g] = b.add(Rule{KindSite, g.Rule, fmt.Sprintf("policy.yml:%d", g.Line), said[g].String()})
 	}
 	return nil
 }
@@ -102,41 +98,108 @@ func siteIn(data baseData) (*Site, error) {
 	return readSite(native)
 }
 
-// each visits grants with their profile and whom they are for.
-func (g SiteGrants) each(visit func(grant SiteGrant, profile, whom string)) {
-	for profile, grant := range g.Any {
-		visit(grant, profile, "everybody")
-	}
-	for kind, by := range map[string]map[string]map[string]SiteGrant{"group": g.Groups, "subject": g.Subjects} {
-		for name, profiles := range by {
-			for profile, grant := range profiles {
-				visit(grant, profile, kind+" "+name)
-			}
-		}
-	}
-}
+// sayings are what rules of policy.yml say, by where they stand.
+type sayings map[SiteGrant]*saying
 
-// saying is what a rule of policy.yml says.
+// saying is what a rule does for whom. A rule that matches several kinds of hosts
+// stands in the site several times.
 type saying struct {
-	action          string
-	profiles, whoms map[string]bool
+	action      string
+	what, whoms map[string]bool
 }
 
-func sayingOf(all map[SiteGrant]*saying, g SiteGrant) *saying {
+func (all sayings) add(g SiteGrant, action, what, whom string) {
 	if all[g] == nil {
-		all[g] = &saying{profiles: map[string]bool{}, whoms: map[string]bool{}}
+		all[g] = &saying{what: map[string]bool{}, whoms: map[string]bool{}}
 	}
-	return all[g]
-}
-
-func (s *saying) add(action, profile, whom string) {
-	s.action = action
-	s.profiles[profile], s.whoms[whom] = true, true
+	s := all[g]
+	s.action, s.what[what], s.whoms[whom] = action, true, true
 }
 
 func (s *saying) String() string {
 	return fmt.Sprintf("%s %s for %s", s.action,
-		strings.Join(slices.Sorted(maps.Keys(s.profiles)), ", "), strings.Join(slices.Sorted(maps.Keys(s.whoms)), ", "))
+		strings.Join(slices.Sorted(maps.Keys(s.what)), ", "), strings.Join(slices.Sorted(maps.Keys(s.whoms)), ", "))
+}
+
+// said is what all rules say.
+func (s *Site) said() sayings {
+	all := sayings{}
+	for _, c := range s.Classes {
+		for action, g := range map[string]SiteGrants{"allow": c.Allow, "deny": c.Deny} {
+			all.profiles(action, holders[map[string]SiteGrant]{g.Any, g.Groups, g.Subjects})
+			all.commands(action, holders[map[string][]string]{g.Commands.Any, g.Commands.Groups, g.Commands.Subjects}, s.Rules)
+		}
+		for action, f := range map[string]SiteFileHolders{"allow": c.Files.Allow, "deny": c.Files.Deny} {
+			all.files(action, holders[map[string]SitePaths]{f.Any, f.Groups, f.Subjects}, s.Files)
+		}
+	}
+	for action, h := range map[string]SiteConnectHolders{"allow": s.Connect.Allow, "deny": s.Connect.Deny} {
+		all.connections(action, holders[[]int]{h.Any, h.Groups, h.Subjects}, s.Adhoc)
+	}
+	return all
+}
+
+// holders are by whom rules are held.
+type holders[T any] struct {
+	everybody        T
+	groups, subjects map[string]T
+}
+
+func (h holders[T]) each(visit func(held T, whom string)) {
+	visit(h.everybody, "everybody")
+	for kind, by := range map[string]map[string]T{"group": h.groups, "subject": h.subjects} {
+		for name, held := range by {
+			visit(held, kind+" "+name)
+		}
+	}
+}
+
+func (all sayings) profiles(action string, h holders[map[string]SiteGrant]) {
+	h.each(func(held map[string]SiteGrant, whom string) {
+		for profile, g := range held {
+			all.add(g, action, profile, whom)
+		}
+	})
+}
+
+func (all sayings) commands(action string, h holders[map[string][]string], rules map[string]SiteRule) {
+	h.each(func(held map[string][]string, whom string) {
+		for _, ids := range held {
+			for _, id := range ids {
+				r := rules[id]
+				all.add(SiteGrant{r.Rule, r.Line}, action, r.Says, whom)
+			}
+		}
+	})
+}
+
+func (all sayings) files(action string, h holders[map[string]SitePaths], rules map[string]SiteFile) {
+	h.each(func(held map[string]SitePaths, whom string) {
+		for verb, paths := range held {
+			for _, id := range paths.Rules {
+				r := rules[id]
+				patterns := map[string][]string{"read": r.Read, "write": r.Write}[verb]
+				all.add(SiteGrant{r.Rule, r.Line}, action, verb+" "+few(patterns), whom)
+			}
+		}
+	})
+}
+
+// few names the first of many, for people.
+func few(names []string) string {
+	const most = 4
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], " "), more)
+	}
+	return strings.Join(names, " ")
+}
+
+func (all sayings) connections(action string, h holders[[]int], rules []SiteAdhoc) {
+	h.each(func(held []int, whom string) {
+		for _, i := range held {
+			all.add(SiteGrant{rules[i].Rule, rules[i].Line}, action, "connections to "+rules[i].Says, whom)
+		}
+	})
 }
 
 // addCustom takes in the rules by which a custom package speaks.
@@ -147,7 +210,7 @@ func (b *ruleBook) addCustom(m *ast.Module) {
 	}
 	for _, r := range m.Rules {
 		if _, speaks := spoken[r.Head.Ref()[0].String()]; speaks {
-			b.custom[r] = b.add(Rule{CustomRule, r.Ref().GroundPrefix().String(), place(r.Loc()), titleOf(r)})
+			b.custom[r] = b.add(Rule{KindCustom, r.Ref().GroundPrefix().String(), place(r.Loc()), titleOf(r)})
 		}
 	}
 }
@@ -171,7 +234,7 @@ func (b *ruleBook) addReasons(m *ast.Module) {
 	for _, a := range m.Annotations {
 		code, _ := a.Custom["code"].(string)
 		if _, known := b.codes[code]; code != "" && !known {
-			b.codes[code] = b.add(Rule{ReasonRule, code, place(a.Location), a.Title})
+			b.codes[code] = b.add(Rule{KindReason, code, place(a.Location), a.Title})
 		}
 	}
 }

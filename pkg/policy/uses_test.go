@@ -84,26 +84,26 @@ func TestReplayUses(t *testing.T) {
 	var site, spoken []Rule
 	for _, rule := range r.Rules() {
 		switch rule.Kind {
-		case SiteRule:
+		case KindSite:
 			site = append(site, rule)
-		case CustomRule:
+		case KindCustom:
 			spoken = append(spoken, Rule{rule.Kind, rule.Name, rule.Where[strings.LastIndex(rule.Where, "/")+1:], rule.Title})
 		}
 	}
 	if diff := cmp.Diff([]Rule{
-		{SiteRule, "rules[0]", "policy.yml:2", "allow readonly for everybody"},
-		{SiteRule, "restarts", "policy.yml:5", "allow ops for group sallyport-canary"},
-		{SiteRule, "rules[2]", "policy.yml:9", "allow ops for subject nobody"},
-		{SiteRule, "not here", "policy.yml:12", "deny readonly for everybody"},
-		{SiteRule, "on the way", "policy.yml:14", "allow diagnose for everybody"},
+		{KindSite, "rules[0]", "policy.yml:2", "allow readonly for everybody"},
+		{KindSite, "restarts", "policy.yml:5", "allow ops for group sallyport-canary"},
+		{KindSite, "rules[2]", "policy.yml:9", "allow ops for subject nobody"},
+		{KindSite, "not here", "policy.yml:12", "deny readonly for everybody"},
+		{KindSite, "on the way", "policy.yml:14", "allow diagnose for everybody"},
 	}, site); diff != "" {
 		t.Errorf("rules of policy.yml (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]Rule{
-		{CustomRule, "data.custom.team.deny", "team.rego:5", "Nobody sleeps"},
-		{CustomRule, "data.custom.team.deny", "team.rego:7", ""},
-		{CustomRule, "data.custom.team.redact", "team.rego:9", ""},
-		{CustomRule, "data.custom.team.limits", "team.rego:11", ""},
+		{KindCustom, "data.custom.team.deny", "team.rego:5", "Nobody sleeps"},
+		{KindCustom, "data.custom.team.deny", "team.rego:7", ""},
+		{KindCustom, "data.custom.team.redact", "team.rego:9", ""},
+		{KindCustom, "data.custom.team.limits", "team.rego:11", ""},
 	}, spoken); diff != "" {
 		t.Errorf("rules of packages (-want +got):\n%s", diff)
 	}

@@ -27,6 +27,14 @@ func optional(fields []pair, name, value string) []pair {
 	return append(fields, text(name, value))
 }
 
+// whenTrue is like optional for what is true or left out.
+func whenTrue(fields []pair, name string, value bool) []pair {
+	if !value {
+		return fields
+	}
+	return append(fields, field(name, boolean(true)))
+}
+
 func optionalList[T any](fields []pair, name string, items []T, value func(T) *ast.Term) []pair {
 	if len(items) == 0 {
 		return fields
@@ -95,6 +103,7 @@ func (h Host) value() *ast.Term {
 	return object(
 		text("alias", h.Alias), text("hostname", h.Hostname), field("port", num(h.Port)), text("user", h.User),
 		text("kind", h.Kind), field("tags", stringsOf(h.Tags)), text("source", h.Source), text("auth", h.Auth),
+		text("key", h.Key), text("host_key", h.HostKey),
 		field("via", array(h.Via, Hop.value)),
 	)
 }
@@ -102,7 +111,7 @@ func (h Host) value() *ast.Term {
 func (h Hop) value() *ast.Term {
 	return object(
 		text("alias", h.Alias), text("hostname", h.Hostname), field("port", num(h.Port)),
-		field("addresses", array(h.Addresses, Address.value)),
+		text("user", h.User), text("source", h.Source), field("addresses", array(h.Addresses, Address.value)),
 	)
 }
 
@@ -142,6 +151,8 @@ func opValue(op tool.Op) *ast.Term {
 	fields = optional(fields, "place", op.Place)
 	fields = optional(fields, "path", op.Path)
 	fields = optionalList(fields, "under", op.Under, str)
+	fields = whenTrue(fields, "recursive", op.Recursive)
+	fields = whenTrue(fields, "pattern", op.Pattern)
 	if op.File != nil {
 		fields = append(fields, field("file", fileValue(*op.File)))
 	}
@@ -215,16 +226,12 @@ func argValue(a shell.Arg) *ast.Term {
 	fields = append(fields, text("text", a.Text), text("kind", string(a.Kind)))
 	fields = optionalList(fields, "letters", a.Letters, str)
 	fields = optionalList(fields, "tails", a.Tails, str)
-	if a.Number {
-		fields = append(fields, field("number", boolean(true)))
-	}
+	fields = whenTrue(fields, "number", a.Number)
 	fields = optional(fields, "name", a.Name)
 	if a.Value != nil {
 		fields = append(fields, text("value", *a.Value))
 	}
-	if a.Pattern {
-		fields = append(fields, field("pattern", boolean(true)))
-	}
+	fields = whenTrue(fields, "pattern", a.Pattern)
 	if a.Path != nil {
 		fields = append(fields, field("path", pathValue(*a.Path)))
 	}
@@ -252,10 +259,10 @@ var keys = terms(
 	"version", "call", "subject", "host", "network", "ops", "limits", "usage", "now",
 	"id", "tool", "toolset", "effect", "digest",
 	"groups", "auth", "client", "name", "transport",
-	"alias", "hostname", "port", "user", "kind", "tags", "source", "via",
+	"alias", "hostname", "port", "user", "kind", "tags", "source", "via", "key", "host_key",
 	"address", "addresses", "ip", "family", "scope", "bits", "embedded",
 	"requested", "seconds", "output_bytes", "concurrent", "running", "calls_last_minute",
-	"action", "derived", "command", "place", "path", "unit", "operation", "manager", "names",
+	"action", "derived", "command", "place", "path", "recursive", "unit", "operation", "manager", "names",
 	"file", "exists", "type", "bytes", "mode", "uid", "gid", "modified", "links", "acl", "content", "flow", "to", "cwd",
 	"runtime", "argv", "engine", "facet", "destination",
 	"text", "certainty", "shape", "features", "canonical", "commands", "writes", "reads", "error", "code", "message",

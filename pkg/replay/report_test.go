@@ -62,7 +62,7 @@ deny contains "moon" if input.host.alias == "the moon"
 			if rule.Last != nil {
 				last = rule.Last.Format(time.DateOnly)
 			}
-			if rule.Kind != policy.ReasonRule {
+			if rule.Kind != policy.KindReason {
 				got = append(got, rule.Name+" "+last)
 			} else if unknown := rule.Name == "command_program"; unknown && days > 30 {
 				t.Errorf("%d days: %s was given", days, rule.Name)
@@ -223,8 +223,8 @@ func sample() *replay.Report {
 		}},
 		Problems: []replay.Problem{{Log: "decisions.jsonl", Line: 235, Problem: "is no JSON, or was cut off"}},
 		Unused: &replay.Unused{Days: 7, Since: &since, Of: 40, Rules: []replay.UnusedRule{
-			{Rule: policy.Rule{Kind: policy.SiteRule, Name: "rules[2]", Where: "policy.yml:14", Title: "allow ops for group sre"}, Last: &from},
-			{Rule: policy.Rule{Kind: policy.CustomRule, Name: "data.custom.night.deny", Where: "night/custom/night/night.rego:4", Title: "Nobody sleeps"}},
+			{Rule: policy.Rule{Kind: policy.KindSite, Name: "rules[2]", Where: "policy.yml:14", Title: "allow ops for group sre"}, Last: &from},
+			{Rule: policy.Rule{Kind: policy.KindCustom, Name: "data.custom.night.deny", Where: "night/custom/night/night.rego:4", Title: "Nobody sleeps"}},
 		}},
 	}
 }

@@ -1,6 +1,9 @@
 package shell
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Quote renders words so that every shell reads them back unchanged: POSIX
 // shells, zsh, fish, csh and tcsh alike. Inside single quotes stands everything
@@ -47,6 +50,19 @@ func RemoteEnv(env []string, canonical string) string {
 		}
 	}
 	return Remote("export " + Quote(env...) + "; " + canonical)
+}
+
+// NoDirectory is the exit status of a line of [RemoteIn] whose directory cannot be
+// entered.
+const NoDirectory = 97
+
+// RemoteIn is [RemoteEnv] for a line that runs in a directory, an absolute path.
+// Entering it is a statement of its own: where that fails, nothing of the line
+// runs, and the shell writes lost, and nothing else, to its error stream and ends
+// with [NoDirectory].
+func RemoteIn(env []string, dir, lost, canonical string) string {
+	enter := fmt.Sprintf("cd -- %s 2>/dev/null || { printf %%s %s >&2; exit %d; }; ", Quote(dir), Quote(lost), NoDirectory)
+	return RemoteEnv(env, enter+canonical)
 }
 
 func appendQuoted(b []byte, word string) []byte {

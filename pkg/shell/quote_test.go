@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +56,42 @@ func TestRemote(t *testing.T) {
 			}()
 			RemoteEnv([]string{bad}, "'a'")
 		})
+	}
+}
+
+// A line runs in its directory, whatever that is called, or not at all.
+func TestRemoteIn(t *testing.T) {
+	home := t.TempDir()
+	names := []string{"plain", "with space", "it's", "-n", "q$(touch X)", "q`touch X`", "q\"; touch X #", "a!b", "b\\", "ünï", "~", "*", "; exit 3"}
+	for _, sh := range shellsHere(t) {
+		for _, name := range names {
+			dir := filepath.Join(home, name)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			run := func(dir string) (stdout, stderr string, exit int) {
+				line := RemoteIn([]string{"MARK=x"}, dir, "LOST", Quote("printf", "%s", "ran ")+"; pwd; "+Quote("printenv", "MARK"))
+				cmd := exec.Command(sh.argv[0], append(sh.argv[1:], line)...)
+				cmd.Dir = home
+				var out, errs bytes.Buffer
+				cmd.Stdout, cmd.Stderr = &out, &errs
+				_ = cmd.Run()
+				return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+			}
+			if out, _, exit := run(dir); out != "ran "+dir+"\nx\n" || exit != 0 {
+				t.Errorf("%s: in %q: %q, exit %d", sh.name, dir, out, exit)
+			}
+			out, errs, exit := run(dir + "/gone")
+			if sh.name == "bash interactive" { // it complains that it has no terminal
+				_, errs, _ = strings.Cut(errs, "shell\n")
+			}
+			if out != "" || errs != "LOST" || exit != NoDirectory {
+				t.Errorf("%s: without %q: %q, %q, exit %d", sh.name, dir, out, errs, exit)
+			}
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(home, "X")); left != nil {
+		t.Error("the name of a directory was executed")
 	}
 }
 

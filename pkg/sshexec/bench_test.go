@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,30 +182,60 @@ func controlMaster(b *testing.B, s *sshtest.OpenSSH, host tool.Target) func() {
 	}
 }
 
-// BenchmarkIdleConnection tells what an idle connection costs in memory.
+// BenchmarkIdleConnection tells what an idle connection costs in memory: a pooled
+// one, and one of a thousand that are kept open.
 func BenchmarkIdleConnection(b *testing.B) {
-	const conns = 200
-	l, _, host := sshd(b, sshtest.OpenSSHOptions{})
-	j := job(host, line("true"))
-	mustRun(b, l, j)
-	memory := func() uint64 {
-		var m runtime.MemStats
-		for range 3 {
-			runtime.GC()
-		}
-		runtime.ReadMemStats(&m)
-		return m.HeapInuse + m.StackInuse
+	for name, conns := range map[string]int{"pooled": 200, "kept open": 1000} {
+		b.Run(name, func(b *testing.B) {
+			l, _, host := sshd(b, sshtest.OpenSSHOptions{})
+			j := job(host, line("true"))
+			mustRun(b, l, j)
+			before, routines := memory(), runtime.NumGoroutine()
+			for i := range conns {
+				if name == "pooled" {
+					j.Subject = fmt.Sprint("subject ", i)
+				} else {
+					j.Target = kept(fmt.Sprint("connection ", i), host)
+				}
+				mustRun(b, l, j)
+			}
+			for b.Loop() {
+			}
+			eventually(b, "all sessions are free", func() bool { return l.Stats().Sessions == 0 })
+			b.ReportMetric(float64(memory()-before)/float64(conns), "B/conn")
+			b.ReportMetric(float64(runtime.NumGoroutine()-routines)/float64(conns), "goroutines/conn")
+			b.ReportMetric(float64(resident(b))/1e6, "MB-resident")
+			began := time.Now()
+			for i := range conns {
+				l.Disconnect([]string{fmt.Sprint("connection ", i)})
+			}
+			b.ReportMetric(time.Since(began).Seconds(), "s-to-close")
+		})
 	}
-	before, routines := memory(), runtime.NumGoroutine()
-	for i := range conns {
-		j.Subject = fmt.Sprint("subject ", i)
-		mustRun(b, l, j)
+}
+
+// memory is what lives on the heap and on the stacks.
+func memory() uint64 {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
 	}
-	for b.Loop() {
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+// resident is what the kernel counts.
+func resident(b *testing.B) (bytes int) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
 	}
-	eventually(b, "all sessions are free", func() bool { return l.Stats().Sessions == 0 })
-	b.ReportMetric(float64(memory()-before)/conns, "B/conn")
-	b.ReportMetric(float64(runtime.NumGoroutine()-routines)/conns, "goroutines/conn")
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, err = fmt.Sscan(rest, &bytes)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return bytes << 10
 }
 
 // BenchmarkStream moves much output through a cap.

@@ -25,6 +25,7 @@ type conn struct {
 	target   tool.Target
 	wire     *wire
 	client   ssh.Conn
+	hostKey  ssh.PublicKey // that the host has proved
 	dead     chan struct{} // closed when the connection has ended
 	wake     chan struct{} // tend has something to do
 	chans    <-chan ssh.NewChannel
@@ -44,6 +45,7 @@ type conn struct {
 	spare    *session // opened for the next command
 	opening  int      // 1 while a spare one is being opened
 	noSpare  bool     // the server would not open one
+	files    *files   // the SFTP session, open or being opened
 	tunnels  int
 	lastUse  time.Duration
 	retiring bool // takes nothing new
@@ -90,6 +92,10 @@ type opened struct {
 func (c *conn) openChannel(kind string, payload []byte) opened {
 	done := make(chan opened, 1)
 	c.wire.opening.Add(1)
+	if c.wire.ended.Load() {
+		c.wire.opening.Add(-1)
+		return opened{err: errBroken}
+	}
 	go func() {
 		ch, reqs, err := c.client.OpenChannel(kind, payload)
 		c.wire.opening.Add(-1)
@@ -147,6 +153,9 @@ func (c *conn) tend() {
 			}
 			c.clear(true)
 			tick.Reset(c.keepalive())
+		}
+		if f := c.e.pool.idleFiles(c); f != nil {
+			f.close()
 		}
 		if c.e.pool.spent(c) {
 			c.client.Close()
@@ -268,24 +277,42 @@ func (c *conn) has(w want) bool {
 		return false
 	case w == wantTunnel:
 		return true
+	case w == wantFiles && c.files != nil:
+		return !c.files.closing
 	}
 	return c.used+c.lost+c.opening < max(1, c.sessions-1)
 }
 
-func (c *conn) take(w want) {
+func (c *conn) take(w want) grant {
 	c.lastUse = c.e.clock()
-	if w == wantTunnel {
+	g := grant{conn: c}
+	switch w {
+	case wantTunnel:
 		c.tunnels++
-	} else {
+	case wantFiles:
+		if c.files == nil {
+			c.used++
+			c.files = c.openFiles(0)
+		}
+		g.files = c.files
+		g.files.jobs++
+	default:
 		c.used++
 	}
+	return g
 }
 
-func (c *conn) give(w want) {
-	c.lastUse = c.e.clock()
-	if w == wantTunnel {
-		c.tunnels--
-	} else {
-		c.used--
+// give returns what take gave.
+func (g grant) give(w want) {
+	now := g.conn.e.clock()
+	g.conn.lastUse = now
+	switch w {
+	case wantTunnel:
+		g.conn.tunnels--
+	case wantFiles:
+		g.files.jobs--
+		g.files.lastUse = now
+	default:
+		g.conn.used--
 	}
 }

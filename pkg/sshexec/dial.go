@@ -60,6 +60,12 @@ func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Targe
 	if err != nil {
 		return nil, verdictNone, err
 	}
+	var shown ssh.PublicKey
+	verify := config.HostKeyCallback
+	config.HostKeyCallback = func(host string, from net.Addr, key ssh.PublicKey) error {
+		shown = key
+		return verify(host, from, key)
+	}
 	w, err := e.reach(ctx, key, target)
 	if err != nil {
 		return nil, verdictNone, e.connectFailure(ctx, err, target, "connecting")
@@ -79,7 +85,9 @@ func (e *Executor) handshake(ctx context.Context, key poolKey, target tool.Targe
 		f := classifyHandshake(err, target)
 		return nil, verdictOf(f), f
 	}
-	return e.newConn(target, w, client, chans, reqs), verdictOK, nil
+	c := e.newConn(target, w, client, chans, reqs)
+	c.hostKey = shown
+	return c, verdictOK, nil
 }
 
 // config is how a handshake with target is held.
@@ -145,10 +153,11 @@ func only(want netip.AddrPort) func(network, address string, _ syscall.RawConn) 
 func (e *Executor) reachThrough(ctx context.Context, key poolKey, target tool.Target) (*wire, error) {
 	hop := target.Via[len(target.Via)-1]
 	hop.Via = target.Via[:len(target.Via)-1]
-	via, err := e.pool.acquire(ctx, keyOf(key.subject, hop), hop, wantTunnel)
-	if err != nil {
-		return nil, err
+	g := e.pool.acquire(ctx, keyOf(key.subject, hop), hop, wantTunnel)
+	if g.err != nil {
+		return nil, g.err
 	}
+	via := g.conn
 	tunnel, err := openTunnel(ctx, via, addrPort(target))
 	if err != nil {
 		e.pool.releaseTunnel(via)
@@ -168,6 +177,7 @@ type wire struct {
 	tcp       *net.TCPConn // nil in a tunnel
 	via       *conn        // that the tunnel is in
 	opening   atomic.Int32 // channels being opened on the connection above
+	ended     atomic.Bool  // nothing more is read; no further channel is opened
 	hurries   atomic.Int32 // new connections, this or in tunnels, that shall not be delayed
 	hurryOver sync.Once
 }
@@ -175,7 +185,7 @@ type wire struct {
 // openSettle is how long the end of a wire is held back while a channel is
 // being opened on it. x/crypto/ssh tells the channels that it knows of the end,
 // and a channel that is made a moment later would never hear of it.
-const openSettle = 10 * time.Millisecond
+const openSettle = 50 * time.Millisecond
 
 // hurry has every byte acknowledged at once, on the way to a new connection and
 // on the hops before it: sshd's Nagle against our delayed acknowledgement costs
@@ -202,8 +212,11 @@ func (w *wire) Read(p []byte) (int, error) {
 			quickAck(w.tcp)
 		}
 	}
-	if err != nil && w.opening.Load() > 0 {
-		time.Sleep(openSettle)
+	if err != nil {
+		w.ended.Store(true)
+		if w.opening.Load() > 0 {
+			time.Sleep(openSettle)
+		}
 	}
 	return n, err
 }

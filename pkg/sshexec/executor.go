@@ -62,6 +62,8 @@ type Executor struct {
 
 	tasks sync.WaitGroup // every goroutine but those of jobs
 
+	leftovers leftovers // of copies that failed
+
 	mu     sync.Mutex // guards closed, and jobs against a late Add
 	closed bool
 	jobs   sync.WaitGroup
@@ -88,8 +90,8 @@ func (e *Executor) clock() time.Duration { return time.Since(e.epoch) }
 // The job's time limit covers everything, the connect phase included. When ctx
 // ends, its cause says why if it is a [tool.Stop]; another cancellation counts
 // as [tool.StopCancelled]. A stop takes up to two seconds more against
-// processes that do not want to end, and up to five on a host that no longer
-// answers.
+// processes that do not want to end. A host that no longer answers is waited for
+// less than one; then the report says that the stop is not confirmed.
 func (e *Executor) Run(ctx context.Context, job tool.Job) tool.Report {
 	began := time.Now()
 	r := &run{e: e, job: job, task: rand.Text(), key: keyOf(job.Subject, job.Target)}

@@ -24,6 +24,7 @@ type hostCheck struct {
 	name   string  // the host in certificates
 	scopes []scope // the host in known_hosts, in order
 	files  []string
+	pin    string // fingerprint that the caller asks for; empty for none
 	legacy bool
 	now    func() time.Time
 }
@@ -38,6 +39,9 @@ type scope struct {
 // by alias, when there is one.
 func (h *knownHosts) check(target tool.Target, alias string) *hostCheck {
 	c := &hostCheck{target: target, alias: alias, name: lowerASCII(alias), files: h.files}
+	if target.AdHoc != nil {
+		c.pin = target.AdHoc.HostKey
+	}
 	names := []string{c.name}
 	if alias == "" {
 		c.name = lowerASCII(strings.Trim(target.Hostname, "[]"))
@@ -86,10 +90,16 @@ func knowsType(keys []knownKey, algo string) bool {
 	})
 }
 
-// callback is an [ssh.HostKeyCallback]. Its error is a [*tool.Failure].
+// callback is an [ssh.HostKeyCallback]. Its error is a [*tool.Failure]. A pinned
+// key is believed where nothing is known of the host, and no other one then; what
+// is known goes before it.
 func (c *hostCheck) callback(_ string, _ net.Addr, key ssh.PublicKey) error {
 	d := c.decide(c.scopes, key)
-	if d.standing == trusted {
+	pinned := c.pin == ssh.FingerprintSHA256(plainKey(key))
+	switch {
+	case d.standing == trusted && c.pin != "" && !pinned, d.standing == unknown && c.pin != "" && !pinned:
+		return c.otherThanPinned(key)
+	case d.standing == trusted, d.standing == unknown && pinned:
 		return nil
 	}
 	return c.failure(d, key)

@@ -35,10 +35,25 @@ func (c *hostCheck) unknownKey(key ssh.PublicKey) *tool.Failure {
 	if len(c.files) > 0 {
 		where = fmt.Sprintf("%s has no key for %s", strings.Join(c.files, ", "), c.scopes[0].name)
 	}
+	pin := ""
+	if c.target.AdHoc != nil {
+		pin = "send it as host_key, or "
+	}
 	return &tool.Failure{
 		Code:    tool.FailUnknownHostKey,
 		Message: fmt.Sprintf("%s: unknown host key %s %s: %s", place(c.target), keyKind(key), ssh.FingerprintSHA256(key), where),
-		Remedy:  verify(key) + "; only then " + c.howToAdd(key) + ", and reload the configuration",
+		Remedy:  verify(key) + "; only then " + pin + c.howToAdd(key) + ", and reload the configuration",
+	}
+}
+
+// otherThanPinned is a host that does not show the key that the caller asks for.
+func (c *hostCheck) otherThanPinned(key ssh.PublicKey) *tool.Failure {
+	key = plainKey(key)
+	return &tool.Failure{
+		Code: tool.FailChangedHostKey,
+		Message: fmt.Sprintf("%s: the host key is not the pinned one: it shows %s %s, but host_key is %s",
+			place(c.target), keyKind(key), ssh.FingerprintSHA256(key), c.pin),
+		Remedy: "someone may stand between; pin the fingerprint of its " + keyKind(key) + " key, and none that it only shows here",
 	}
 }
 

@@ -18,25 +18,35 @@ const growPause = 5 * time.Second
 // spareIdle is for how long after a command the next one is expected.
 const spareIdle = 30 * time.Second
 
-// poolKey is what two jobs must share to share a connection: who asks, which
-// host by which name and address, as whom with which credentials, and by which
-// way.
+// poolKey is what two jobs must share to share a connection: who asks, over which
+// connection that is kept open, if any, which host by which name and address, as
+// whom with which credentials, and by which way.
 type poolKey struct {
-	subject, alias, hostname string
-	at                       string // judged address and port
-	user, credentials        string
-	via                      string // the hops before it, each as it was judged
+	subject, kept     string
+	alias, hostname   string
+	at                string // judged address and port
+	user, credentials string
+	via               string // the hops before it, each as it was judged
 }
 
 func keyOf(subject string, t tool.Target) poolKey {
 	var via strings.Builder
 	for _, hop := range t.Via {
-		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), hop.Credentials)
+		fmt.Fprintf(&via, "%s %s@%s %s>", hop.Alias, hop.User, addrPort(hop), credentialsOf(subject, hop))
 	}
 	return poolKey{
-		subject: subject, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
-		user: t.User, credentials: t.Credentials, via: via.String(),
+		subject: subject, kept: t.Conn.ID, alias: t.Alias, hostname: t.Hostname, at: addrPort(t).String(),
+		user: t.User, credentials: credentialsOf(subject, t), via: via.String(),
 	}
+}
+
+// credentialsOf names what is logged in with. What a caller describes is that
+// caller's own, so that one that is refused keeps nobody else from the host.
+func credentialsOf(subject string, t tool.Target) string {
+	if t.AdHoc == nil {
+		return t.Credentials
+	}
+	return fmt.Sprintf("%s %q of %q", t.Auth, t.AdHoc.Key, subject)
 }
 
 // address and login are what the breaker knows a connection by.
@@ -50,6 +60,7 @@ const (
 	wantSession want = iota // a command
 	wantStop                // a session that ends other sessions' processes
 	wantTunnel              // a hop; it takes no session of the server's
+	wantFiles               // the SFTP session, which jobs share
 )
 
 // pool holds the connections of an executor, host by host.
@@ -74,6 +85,7 @@ type host struct {
 	waiters   []*waiter // first come, first served
 	sessions  int       // sessions that the server allows at once on a connection, as far as is known
 	growAfter time.Time
+	ended     int // counts the calls of end, as generation does those of retire
 }
 
 // waiter is a job that waits for a connection. Either arrives once.
@@ -83,34 +95,36 @@ type waiter struct {
 }
 
 type grant struct {
-	conn *conn
-	err  error
+	conn  *conn
+	files *files // of wantFiles
+	err   error
 }
 
 // acquire takes a session or a tunnel on a live connection to a host, and
 // makes a connection for it when there is none to spare. Concurrent callers
 // share connections being made.
-func (p *pool) acquire(ctx context.Context, key poolKey, target tool.Target, w want) (*conn, error) {
-	if c := p.tryAcquire(key, w); c != nil {
-		return c, nil
+func (p *pool) acquire(ctx context.Context, key poolKey, target tool.Target, w want) grant {
+	if g := p.tryAcquire(key, w); g.conn != nil {
+		return g
 	}
 	me := &waiter{want: w, given: make(chan grant, 1)}
 	h := p.enqueue(key, target, me)
 	select {
 	case g := <-me.given:
-		return g.conn, g.err
+		return g
 	case <-ctx.Done():
-		return nil, p.leave(ctx, h, me)
+		return grant{err: p.leave(ctx, h, me)}
 	}
 }
 
-// tryAcquire is acquire without waiting; nil when there is nothing to spare.
-func (p *pool) tryAcquire(key poolKey, w want) *conn {
+// tryAcquire is acquire without waiting; it gives no connection when there is
+// nothing to spare.
+func (p *pool) tryAcquire(key poolKey, w want) grant {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hosts[key]
 	if h == nil {
-		return nil
+		return grant{}
 	}
 	return h.take(w)
 }
@@ -136,7 +150,7 @@ func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
 	select {
 	case g := <-w.given:
 		if g.conn != nil {
-			g.conn.give(w.want)
+			g.give(w.want)
 			p.settle(h)
 		}
 		return p.e.connectFailure(ctx, ctx.Err(), h.target, "connecting")
@@ -150,31 +164,46 @@ func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
 }
 
 // take gives what w asks for from the first connection that has it, so that
-// the last ones fall idle.
-func (h *host) take(w want) *conn {
-	for _, c := range h.conns {
-		if c.has(w) {
-			c.take(w)
-			return c
+// the last ones fall idle. An SFTP session is not opened beside one that is open.
+func (h *host) take(w want) grant {
+	var first *conn
+	for _, c := range slices.Backward(h.conns) {
+		if c.has(w) && (first == nil || first.files == nil || c.files != nil || w != wantFiles) {
+			first = c
 		}
 	}
-	return nil
+	if first == nil {
+		return grant{}
+	}
+	return first.take(w)
 }
 
 // settle serves the waiters of a host as far as there is something to give,
 // and starts connections for the others. It runs with mu held.
 func (p *pool) settle(h *host) {
 	h.waiters = slices.DeleteFunc(h.waiters, func(w *waiter) bool {
-		c := h.take(w.want)
-		if c == nil {
+		g := h.take(w.want)
+		if g.conn == nil {
 			return false
 		}
-		w.given <- grant{conn: c}
+		w.given <- g
 		return true
 	})
+	if len(h.waiters) > 0 {
+		h.reclaim()
+	}
 	p.grow(h)
 	if len(h.waiters)+len(h.conns)+h.dials == 0 && p.hosts[h.key] == h {
 		delete(p.hosts, h.key)
+	}
+}
+
+// reclaim has SFTP sessions closed that nobody uses.
+func (h *host) reclaim() {
+	for _, c := range h.conns {
+		if c.files.idle() {
+			c.poke()
+		}
 	}
 }
 
@@ -194,6 +223,9 @@ func (p *pool) grow(h *host) {
 			room--
 			need -= int(c.ending.Load())
 		}
+		if c.files.idle() {
+			need--
+		}
 	}
 	if len(h.conns) > 0 && p.e.o.Now().Before(h.growAfter) {
 		return
@@ -208,25 +240,25 @@ func (p *pool) grow(h *host) {
 // gateway for a handshake that is broken off.
 func (p *pool) dial(h *host) {
 	h.dials++
-	generation := p.generation
+	generation, ended := p.generation, h.ended
 	p.e.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(p.e.cut, p.e.o.ConnectTimeout)
 		defer cancel()
 		c, err := p.e.connect(ctx, h.key, h.target)
-		p.dialled(h, c, err, generation)
+		p.dialled(h, c, err, func() bool { return generation == p.generation && ended == h.ended })
 	})
 }
 
-// dialled takes in a connection whose making began in a generation, or tells
+// dialled takes in a connection that was made, current or not any more, or tells
 // those who waited for it why there is none.
-func (p *pool) dialled(h *host, c *conn, err error, generation int) {
+func (p *pool) dialled(h *host, c *conn, err error, isCurrent func() bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.dials--
 	switch {
 	case err == nil:
 		p.add(h, c)
-		if generation != p.generation {
+		if !isCurrent() {
 			c.retiring = true
 			c.poke()
 		}
@@ -372,8 +404,59 @@ func (p *pool) dropSpare(c *conn, s *session) bool {
 func (p *pool) releaseTunnel(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.give(wantTunnel)
+	grant{conn: c}.give(wantTunnel)
+	c.poke() // it may only have waited for this to be closed
 }
+
+// extraFiles opens a further SFTP session on the connection of one, for one job;
+// nil when no session is free. Closing it gives it back.
+func (p *pool) extraFiles(beside *files) *files {
+	c := beside.conn
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.has(wantSession) {
+		return nil
+	}
+	c.take(wantSession)
+	return c.openFiles(beside.packet)
+}
+
+// leaveFiles says that a job is done with an SFTP session.
+func (p *pool) leaveFiles(f *files) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	grant{conn: f.conn, files: f}.give(wantFiles)
+	if f.jobs == 0 {
+		f.conn.poke()
+	}
+}
+
+// dropFiles forgets an SFTP session that takes no more jobs.
+func (p *pool) dropFiles(f *files) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.conn.files == f {
+		f.conn.files = nil
+		p.settle(f.conn.host)
+	}
+}
+
+// idleFiles takes the SFTP session from a connection on which nobody has used
+// it for a while, or others want a session; nil if there is none.
+func (p *pool) idleFiles(c *conn) *files {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := c.files
+	if !f.idle() || f.closing || !c.retiring && len(c.host.waiters) == 0 && p.e.clock()-f.lastUse < spareIdle {
+		return nil
+	}
+	f.closing = true
+	return f
+}
+
+// idle reports whether there is a session that nobody uses. Runs with pool.mu
+// held.
+func (f *files) idle() bool { return f != nil && f.jobs == 0 }
 
 // opened notes that the server has accepted a session on c.
 func (p *pool) opened(c *conn) {
@@ -445,14 +528,15 @@ func (p *pool) retire() {
 }
 
 // spent reports whether a connection has nothing to do and is to be closed for
-// that.
+// that. What is kept open for a caller keeps one connection, however idle.
 func (p *pool) spent(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.used > 0 || c.tunnels > 0 {
 		return false
 	}
-	spent := c.retiring || c.lost > 0 || p.e.clock()-c.lastUse >= p.e.o.IdleClose
+	kept := c.host.key.kept != "" && slices.Index(c.host.conns, c) == 0
+	spent := c.retiring || c.lost > 0 || !kept && p.e.clock()-c.lastUse >= p.e.o.IdleClose
 	if spent {
 		c.retiring = true
 	}

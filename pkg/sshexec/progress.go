@@ -17,13 +17,16 @@ type progress struct {
 
 	mu      sync.Mutex
 	now     tool.Progress
-	earlier int64 // output of the steps before this one
-	session *session
+	earlier int64 // bytes of the steps before this one
+	step    moving
 
 	begun chan struct{} // there is a first phase
 	quit  chan struct{}
 	gone  chan struct{}
 }
+
+// moving is a step that counts the bytes that it has moved.
+type moving interface{ seen() int64 }
 
 // startProgress begins to tell; the caller ends it with stop.
 func startProgress(tell func(tool.Progress)) *progress {
@@ -63,8 +66,8 @@ func (p *progress) run() {
 func (p *progress) current() tool.Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session != nil {
-		p.now.Bytes = p.earlier + p.session.seen()
+	if p.step != nil {
+		p.now.Bytes = p.earlier + p.step.seen()
 	}
 	return p.now
 }
@@ -86,17 +89,17 @@ func (p *progress) set(name string) {
 	p.now.Phase = name
 }
 
-// watch follows the output of a step that has started.
-func (p *progress) watch(s *session) {
+// watch follows a step that has started.
+func (p *progress) watch(s moving) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session != nil {
-		p.earlier += p.session.seen()
+	if p.step != nil {
+		p.earlier += p.step.seen()
 	}
-	p.session = s
+	p.step = s
 	p.set("running")
 }
 

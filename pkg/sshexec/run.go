@@ -2,6 +2,7 @@ package sshexec
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -38,51 +39,99 @@ type run struct {
 	elevate  string // program by which the running step became another user
 	progress *progress
 	report   tool.Report
+	on       *conn // the last one that a session was taken on
 }
 
 // do runs the steps one after the other until one cannot be run to its end.
 func (r *run) do(ctx context.Context) {
-	commands, err := r.commands()
+	steps, err := r.prepare()
 	if err != nil {
 		r.end(tool.NotStarted, err)
 		return
 	}
-	for i, cmd := range commands {
-		r.elevate = elevator(r.job.Steps[i])
-		if !r.step(ctx, cmd) {
+	for _, step := range steps {
+		if !step(ctx) {
 			return
 		}
 	}
 }
 
-// commands renders every step before the first is run, so that a job that
-// cannot be run as a whole does not begin.
-func (r *run) commands() ([]command, error) {
-	var all []command
+// prepare renders every step before the first is run, so that a job that cannot
+// be run as a whole does not begin. Each reports whether the next may follow.
+func (r *run) prepare() ([]func(context.Context) bool, error) {
+	var all []func(context.Context) bool
 	for i, step := range r.job.Steps {
-		cmd := command{limit: r.job.Limits.OutputBytes}
-		if see := r.job.Output; see != nil {
-			cmd.onOutput = func(p []byte) { see(p, false) }
-			cmd.onErrors = func(p []byte) { see(p, true) }
-		}
-		canonical, err := canonicalOf(step.Do)
-		if err != nil {
+		do, err := r.prepareStep(step)
+		var f *tool.Failure
+		switch {
+		case errors.As(err, &f):
+			return nil, f
+		case err != nil:
 			return nil, unfit(r.job.Target, i, err)
 		}
-		cmd.line = shell.RemoteEnv([]string{taskVariable + "=" + r.task}, canonical)
-		if len(cmd.line) > maxLine {
-			return nil, &tool.Failure{
-				Code:    tool.FailTooLong,
-				Message: fmt.Sprintf("%s: the command takes %d bytes; %d can be sent", place(r.job.Target), len(cmd.line), maxLine),
-				Remedy:  "send a shorter command",
-			}
-		}
-		if do, ok := step.Do.(tool.Exec); ok {
-			cmd.stdin = do.Stdin
-		}
-		all = append(all, cmd)
+		all = append(all, do)
 	}
 	return all, nil
+}
+
+func (r *run) prepareStep(step tool.Step) (func(context.Context) bool, error) {
+	if file, err := r.isFile(step); file || err != nil {
+		return func(ctx context.Context) bool { return r.file(ctx, step) }, err
+	}
+	switch do := step.Do.(type) {
+	case tool.Connect:
+		return r.connect, nil
+	case tool.Enter:
+		return func(ctx context.Context) bool { return r.enter(ctx, do) }, nil
+	}
+	cmd, err := r.command(step)
+	return func(ctx context.Context) bool {
+		r.elevate = elevator(step)
+		return r.step(ctx, cmd)
+	}, err
+}
+
+// command renders a step that runs something.
+func (r *run) command(step tool.Step) (command, error) {
+	cmd := command{limit: r.job.Limits.OutputBytes}
+	if see := r.job.Output; see != nil {
+		cmd.onOutput = func(p []byte) { see(p, false) }
+		cmd.onErrors = func(p []byte) { see(p, true) }
+	}
+	canonical, err := canonicalOf(step.Do)
+	if err != nil {
+		return cmd, err
+	}
+	cmd.line = shell.RemoteEnv(r.marker(), canonical)
+	if dir := directoryOf(step.Do); dir != "" {
+		cmd.lost = &lost{word: rand.Text()}
+		cmd.line = shell.RemoteIn(r.marker(), dir, cmd.lost.word, canonical)
+	}
+	if len(cmd.line) > maxLine {
+		return cmd, &tool.Failure{
+			Code:    tool.FailTooLong,
+			Message: fmt.Sprintf("%s: the command takes %d bytes; %d can be sent", place(r.job.Target), len(cmd.line), maxLine),
+			Remedy:  "send a shorter command",
+		}
+	}
+	switch do := step.Do.(type) {
+	case tool.Exec:
+		cmd.stdin = do.Stdin
+	case tool.Shell:
+		cmd.stdin = do.Stdin
+	}
+	return cmd, nil
+}
+
+// marker is the environment by which the processes of the job are known.
+func (r *run) marker() []string { return []string{taskVariable + "=" + r.task} }
+
+// directoryOf is the directory that a step runs in; empty for where a login begins.
+func directoryOf(do tool.Do) string {
+	if do, ok := do.(tool.Shell); ok {
+		return do.Command.Cwd
+	}
+	return ""
 }
 
 // canonicalOf is the line that a step runs: the one that was judged, or quoted
@@ -140,9 +189,22 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 		r.end(tool.Unknown, r.lost(s))
 		return false
 	}
+	out := s.output(s.rest(ctx))
+	if cmd.lost.is(out) {
+		r.notStarted(ctx, r.noDirectory())
+		return false
+	}
 	r.report.Outcome = tool.Finished
-	r.report.Outputs = append(r.report.Outputs, s.output(s.rest(ctx)))
+	r.report.Outputs = append(r.report.Outputs, out)
 	return true
+}
+
+func (r *run) noDirectory() *tool.Failure {
+	return &tool.Failure{
+		Code:    tool.FailNoDirectory,
+		Message: place(r.job.Target) + ": the working directory cannot be entered, so nothing was run",
+		Remedy:  "look whether it is still there and the account may enter it; cd leads to another one",
+	}
 }
 
 // stopped ends the running command and reports what came of that.
@@ -180,11 +242,11 @@ func (r *run) open(ctx context.Context, w want, cmd command) (*session, error) {
 	var err error
 	tries := map[error]int{}
 	for range openTries {
-		var c *conn
-		if c, err = r.connection(ctx, w); err != nil {
+		var g grant
+		if g, err = r.connection(ctx, w); err != nil {
 			return nil, err
 		}
-		s := c.start(cmd)
+		s := g.conn.start(cmd)
 		if err = r.started(ctx, s); err == nil {
 			return s, nil
 		}
@@ -244,21 +306,21 @@ func neverSent(err error) bool {
 }
 
 // connection takes a session on a pooled connection.
-func (r *run) connection(ctx context.Context, w want) (*conn, error) {
+func (r *run) connection(ctx context.Context, w want) (grant, error) {
 	if w == wantStop {
-		return r.e.pool.acquire(ctx, r.key, r.job.Target, w)
+		g := r.e.pool.acquire(ctx, r.key, r.job.Target, w)
+		return g, g.err
 	}
-	c := r.e.pool.tryAcquire(r.key, w)
-	if c == nil {
+	g := r.e.pool.tryAcquire(r.key, w)
+	if g.conn == nil {
 		r.progress.phase("connecting")
-		var err error
-		if c, err = r.e.pool.acquire(ctx, r.key, r.job.Target, w); err != nil {
-			return nil, err
+		if g = r.e.pool.acquire(ctx, r.key, r.job.Target, w); g.err != nil {
+			return g, g.err
 		}
 		r.progress.phase("connected")
 	}
-	r.report.Address = r.job.Target.Address.Unmap().String()
-	return c, nil
+	r.report.Address, r.on = r.job.Target.Address.Unmap().String(), g.conn
+	return g, nil
 }
 
 // notStarted reports a step that did not start. Whatever ran before it has

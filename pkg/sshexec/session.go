@@ -56,11 +56,14 @@ var (
 	errBroken = errors.New("connection lost")
 )
 
-// command is what a session runs.
+// command is what a session runs: a command line, or a subsystem, whose owner
+// then reads and writes the channel himself.
 type command struct {
-	line  string
-	stdin []byte
-	limit int64 // kept of each stream
+	line      string
+	subsystem string
+	lost      *lost // for a line that runs in a directory
+	stdin     []byte
+	limit     int64 // kept of each stream
 	// onOutput and onErrors, when set, see a stream as it comes. They must be
 	// quick.
 	onOutput, onErrors func([]byte)
@@ -150,8 +153,8 @@ func (s *session) run() {
 		s.started <- errAbandoned
 		return
 	}
-	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.onErrors) })
-	ok, err := s.channel.SendRequest("exec", true, ssh.Marshal(&struct{ Command string }{s.cmd.line}))
+	s.conn.spawn(func() { s.read(s.channel.Stderr(), s.stderr, s.cmd.seeErrors) })
+	ok, err := s.channel.SendRequest(s.cmd.request())
 	switch {
 	case err == nil && !ok:
 		s.stage.Store(stageRefused)
@@ -161,8 +164,18 @@ func (s *session) run() {
 	}
 	s.conn.wire.relax()
 	s.started <- err
-	s.feed()
-	s.read(s.channel, s.stdout, s.cmd.onOutput)
+	if s.cmd.subsystem == "" {
+		s.feed()
+		s.read(s.channel, s.stdout, s.cmd.onOutput)
+	}
+}
+
+// request is what the server is asked for.
+func (c command) request() (name string, wantReply bool, payload []byte) {
+	if c.subsystem != "" {
+		return "subsystem", true, ssh.Marshal(&struct{ Name string }{c.subsystem})
+	}
+	return "exec", true, ssh.Marshal(&struct{ Command string }{c.line})
 }
 
 // notOpened gives the session back that the server did not open. Nothing ran.

@@ -30,9 +30,12 @@ const (
 	// stopLimit bounds a whole stop. The script itself takes at most about
 	// 1.5 s, against processes that ignore SIGTERM.
 	stopLimit = 5 * time.Second
-	// stopSign is how long a stop waits for any sign of life from the host
-	// before it gives up.
-	stopSign = 2 * time.Second
+	// stopSign is how long a job waits for any sign of life from the host while it
+	// is stopped. Without one it ends, so that no caller waits for what does not
+	// come, and the stop goes on by itself.
+	stopSign = 700 * time.Millisecond
+	// stopAsk is how often a sign of life is asked for.
+	stopAsk = 200 * time.Millisecond
 	// stopRounds is how often the script is run while the exit of the command
 	// is not seen: a login shell that only just starts has no marker yet.
 	stopRounds = 3
@@ -52,16 +55,44 @@ type stopped struct {
 // stop ends the processes of a session's command, and says truthfully whether
 // it could.
 func (r *run) stop(s *session) stopped {
+	done, mute := make(chan stopped, 1), make(chan struct{})
+	own := &run{e: r.e, job: r.job, key: r.key, task: r.task, elevate: r.elevate}
 	ctx, cancel := context.WithTimeout(r.e.cut, stopLimit)
-	defer cancel()
-	ctx, giveUp := context.WithCancelCause(ctx)
-	alive := s.answered()
-	mute := time.AfterFunc(stopSign, func() {
-		if !isClosed(alive) && s.conn.wire.silent() >= stopSign {
-			giveUp(errMute)
+	r.e.tasks.Go(func() {
+		defer cancel()
+		done <- own.endAll(ctx, s)
+	})
+	r.e.tasks.Go(func() {
+		if s.silences(ctx) {
+			close(mute)
 		}
 	})
-	defer mute.Stop()
+	select {
+	case result := <-done:
+		return result
+	case <-mute:
+		return stopped{failure: r.unconfirmed("the host does not answer", nil)}
+	}
+}
+
+// silences waits until the host has given no sign of life for long. It reports
+// false when ctx ends first. A connection that is lost gives none; whether another
+// one to the host can be made takes its own time.
+func (s *session) silences(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		answered := waitFor(ctx, s.answered(), stopSign)
+		switch {
+		case !answered && s.conn.wire.silent() >= stopSign:
+			return ctx.Err() == nil
+		case answered && waitFor(ctx, s.conn.dead, stopAsk):
+			return !waitFor(ctx, nil, stopSign) && ctx.Err() == nil
+		}
+	}
+	return false
+}
+
+// endAll has the script end the processes of a session's command.
+func (r *run) endAll(ctx context.Context, s *session) stopped {
 	var last sweep
 	for range stopRounds {
 		last = r.sweep(ctx, s)
@@ -91,13 +122,18 @@ func (r *run) judge(s *session, last sweep) stopped {
 		result.clean = true
 		return result
 	}
-	result.failure = &tool.Failure{
+	result.failure = r.unconfirmed(why, last.err)
+	return result
+}
+
+// unconfirmed is a stop that may have left something running.
+func (r *run) unconfirmed(why string, cause error) *tool.Failure {
+	return &tool.Failure{
 		Code:    tool.FailStop,
 		Message: fmt.Sprintf("%s: the command was told to stop, but may still run: %s", place(r.job.Target), why),
 		Remedy:  "look for it on the host: its processes have " + taskVariable + "=" + r.task + " in their environment",
-		Cause:   last.err,
+		Cause:   cause,
 	}
-	return result
 }
 
 // sweep is what one run of the script found.
@@ -148,9 +184,6 @@ func (r *run) script(ctx context.Context, elevate string, scanned func()) sweep 
 	}
 	return parseSweep(s.stdout.stream(false).Kept)
 }
-
-// errMute: the host gives no sign of life.
-var errMute = errors.New("the host does not answer")
 
 // errSweep: the script ended before it had done its work.
 var errSweep = errors.New("the script did not finish")

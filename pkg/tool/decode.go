@@ -136,6 +136,9 @@ func list(names []string) string {
 }
 
 func (f field) decode(value json.RawMessage, dst reflect.Value) error {
+	if f.secret {
+		return f.decodeSecret(value, dst)
+	}
 	if err := json.Unmarshal(value, dst.Addr().Interface()); err != nil {
 		return badArgument(f.name, fmt.Sprintf("argument %q is %s", f.name, kindOf(value)), "send "+f.describe())
 	}
@@ -146,6 +149,25 @@ func (f field) decode(value json.RawMessage, dst reflect.Value) error {
 		return f.checkNumber(dst.Int())
 	}
 	return nil
+}
+
+// maxSecret is more than any host takes for a password.
+const maxSecret = 1024
+
+// decodeSecret reads a secret. Nothing that it says shows what was sent.
+func (f field) decodeSecret(value json.RawMessage, dst reflect.Value) error {
+	secret := dst.Addr().Interface().(*Secret)
+	switch err := json.Unmarshal(value, secret); {
+	case err != nil || mendedSecret(value, *secret):
+		return badArgument(f.name, fmt.Sprintf("argument %q is not a string", f.name), "send a string of whole characters")
+	case len(secret.Reveal()) > maxSecret:
+		return badArgument(f.name, fmt.Sprintf("argument %q is too long", f.name), fmt.Sprintf("send at most %d bytes", maxSecret))
+	}
+	return nil
+}
+
+func mendedSecret(raw json.RawMessage, s Secret) bool {
+	return strings.ContainsRune(s.Reveal(), utf8.RuneError) && mendedByDecoder(raw)
 }
 
 func (f field) checkString(raw json.RawMessage, dst reflect.Value) error {
@@ -167,7 +189,7 @@ func (f field) checkString(raw json.RawMessage, dst reflect.Value) error {
 	}
 	n := utf8.RuneCountInString(s)
 	switch {
-	case f.required && strings.TrimSpace(s) == "":
+	case f.required && !f.empty && strings.TrimSpace(s) == "":
 		return badArgument(f.name, fmt.Sprintf("argument %q is empty", f.name), "send "+f.describe())
 	case f.min != nil && n < *f.min, f.max != nil && n > *f.max:
 		return badArgument(f.name, fmt.Sprintf("argument %q has %d characters", f.name, n), "send "+f.describe())

@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"cmp"
 	"iter"
 	"net/url"
 	"path"
@@ -45,8 +46,8 @@ func finish(ops []Op, doc shell.Document, call int) {
 	for i := range ops {
 		op := &ops[i]
 		op.Derived, op.Call, op.Effect = true, call, op.Action.Effect()
-		if known := doc.Resolve(op.Path); op.Place == "host" && known != "" {
-			op.Path, op.Under = known, Under(known)
+		if op.Place == "host" && !path.IsAbs(op.Path) && doc.Resolve(op.Path) != "" {
+			op.lead(doc.Cwd + "/" + op.Path)
 		}
 	}
 }
@@ -75,10 +76,27 @@ func redirected(ops []Op, list []shell.Redirect) []Op {
 }
 
 func file(a Action, name string) Op {
+	op := Op{Action: a, Place: "host", Path: name}
 	if path.IsAbs(name) {
-		name = path.Clean(name)
+		op.lead(name)
 	}
-	return Op{Action: a, Place: "host", Path: name, Under: Under(name)}
+	return op
+}
+
+// tree is a file with all that is below it.
+func tree(a Action, name string) Op {
+	op := file(a, name)
+	op.Recursive = true
+	return op
+}
+
+// lead puts an absolute path into an op. Where one with .. in it leads is not
+// known: what comes before that could be a link.
+func (o *Op) lead(name string) {
+	o.Path = path.Clean(name)
+	if !slices.Contains(strings.Split(name, "/"), "..") {
+		o.Under = Under(o.Path)
+	}
 }
 
 // program is what is known of a program: how its words are read, and what they
@@ -97,6 +115,9 @@ type program struct {
 	writes  []string // options whose value is a file that is written
 	inPlace []string // options with which the operands are written: sed -i
 	here    bool     // what is not named is in the working directory: ls
+	deep    []string // options with which what is below the operands is meant, too: grep -r
+	tree    bool     // it always is: find
+	into    bool     // what is written may be a directory that gets it: cp
 	remote  bool     // an operand HOST:PATH is no file of this host: scp
 	hosts   int      // how many operands are hosts, if not all: nc HOST PORT
 	at      []string // options whose value is a file that is read if it begins with @
@@ -107,7 +128,22 @@ type program struct {
 }
 
 // option is an option with its value, or an operand, whose name is empty.
-type option struct{ name, value string }
+type option struct {
+	name, value string
+	pattern     bool // the value is a pattern of the shell
+}
+
+// file is the file that the value names.
+func (o option) file(a Action) Op {
+	op := file(a, o.value)
+	if o.pattern {
+		op.Pattern = true
+		if first := strings.IndexAny(op.Path, "*?"); op.Under != nil && first >= 0 {
+			op.Under = Under(path.Dir(op.Path[:first] + "*"))
+		}
+	}
+	return op
+}
 
 // words yields the options and operands of a command, each with the index of
 // the last word that it took.
@@ -117,7 +153,7 @@ func (p *program) words(args []shell.Arg) iter.Seq2[int, option] {
 			a := &args[i]
 			switch a.Kind {
 			case shell.Operand:
-				if !yield(i, option{"", a.Text}) {
+				if !yield(i, option{value: a.Text, pattern: a.Pattern}) {
 					return
 				}
 			case shell.Long:
@@ -126,7 +162,7 @@ func (p *program) words(args []shell.Arg) iter.Seq2[int, option] {
 					o.value = *a.Value
 				} else if slices.Contains(p.longs, a.Name) && i+1 < len(args) {
 					i++
-					o.value = args[i].Text
+					o.value, o.pattern = args[i].Text, args[i].Pattern
 				}
 				if !yield(i, o) {
 					return
@@ -152,7 +188,7 @@ func (p *program) cluster(args []shell.Arg, i int, yield func(int, option) bool)
 		}
 		if valued && o.value == "" && i+1 < len(args) {
 			i++
-			o.value = args[i].Text
+			o.value, o.pattern = args[i].Text, args[i].Pattern
 		}
 		if !yield(i, o) {
 			return i, false
@@ -166,9 +202,18 @@ func (p *program) cluster(args []shell.Arg, i int, yield func(int, option) bool)
 
 func (p *program) operands(args []shell.Arg) []string {
 	var list []string
+	for _, o := range p.named(args) {
+		list = append(list, o.value)
+	}
+	return list
+}
+
+// named are the operands with what is known of them.
+func (p *program) named(args []shell.Arg) []option {
+	var list []option
 	for _, o := range p.words(args) {
 		if o.name == "" {
-			list = append(list, o.value)
+			list = append(list, o)
 		}
 	}
 	return list
@@ -196,28 +241,33 @@ func (p *program) has(args []shell.Arg, names []string) bool {
 // files is a program whose operands are files.
 func files(p *program, ops []Op, c *shell.Command) []Op {
 	ops, targeted := optionFiles(p, ops, c.Args)
-	action, operands := p.action, p.operands(c.Args)
+	action, operands := p.action, p.named(c.Args)
 	if p.has(c.Args, p.inPlace) {
 		action = FileWrite
 	}
 	if !p.has(c.Args, p.given) {
 		operands = operands[min(p.skip, len(operands)):]
 	}
-	for i, name := range operands {
-		a := action
+	deep := p.tree || p.has(c.Args, p.deep)
+	for i, o := range operands {
+		op := o.file(action)
+		op.Recursive = deep
 		if p.last != "" && i > 0 && i == len(operands)-1 && !targeted {
-			a = p.last
+			op = o.file(p.last)
+			op.Recursive = p.into
 		}
-		if name != "-" && !(p.remote && isRemote(name)) {
-			ops = append(ops, file(a, name))
+		if o.value != "-" && !(p.remote && isRemote(o.value)) {
+			ops = append(ops, op)
 		}
 	}
 	switch {
 	case !p.here:
 	case len(operands) == 0:
-		ops = append(ops, file(action, "."))
+		op := file(action, ".")
+		op.Recursive = deep
+		ops = append(ops, op)
 	case len(operands) == 1 && p.last != "" && !targeted:
-		ops = append(ops, file(p.last, "."))
+		ops = append(ops, tree(p.last, "."))
 	}
 	return ops
 }
@@ -230,12 +280,13 @@ func optionFiles(p *program, ops []Op, args []shell.Arg) ([]Op, bool) {
 		switch {
 		case o.value == "" || o.name == "" || o.value == "-":
 		case slices.Contains(p.reads, o.name):
-			ops = append(ops, file(FileRead, o.value))
+			ops = append(ops, o.file(FileRead))
 		case o.value[0] == '@' && slices.Contains(p.at, o.name):
 			ops = append(ops, file(FileRead, o.value[1:]))
 		case slices.Contains(p.writes, o.name):
-			ops = append(ops, file(FileWrite, o.value))
-			written = true
+			op := o.file(FileWrite)
+			op.Recursive = p.into
+			ops, written = append(ops, op), true
 		}
 	}
 	return ops, written
@@ -266,11 +317,13 @@ func findFiles(_ *program, ops []Op, c *shell.Command) []Op {
 			}
 			break
 		}
-		ops = append(ops, file(action, a.Text))
+		op := option{value: a.Text, pattern: a.Pattern}.file(action)
+		op.Recursive = true
+		ops = append(ops, op)
 		n++
 	}
 	if n == 0 {
-		ops = append(ops, file(action, "."))
+		ops = append(ops, tree(action, "."))
 	}
 	return ops
 }
@@ -305,7 +358,7 @@ func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
 			args[0].Tails = append(args[0].Tails, "")
 		}
 	}
-	var members []string
+	var members []option
 	for _, o := range p.words(args) {
 		switch o.name {
 		case "c", "x", "t", "r", "u", "create", "extract", "list", "append", "update", "get", "delete":
@@ -315,24 +368,26 @@ func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
 		case "C", "directory":
 			dir = o.value
 		case "":
-			members = append(members, o.value)
+			members = append(members, o)
 		}
 	}
 	return tarOps(ops, mode, archive, dir, members)
 }
 
-func tarOps(ops []Op, mode, archive, dir string, members []string) []Op {
+func tarOps(ops []Op, mode, archive, dir string, members []option) []Op {
 	onArchive := FileRead
 	switch mode {
 	case "c", "create", "r", "append", "u", "update":
 		onArchive = FileWrite
 		for _, m := range members {
-			ops = append(ops, file(FileRead, m))
+			op := m.file(FileRead)
+			op.Recursive = true
+			ops = append(ops, op)
 		}
 	case "delete":
 		onArchive = FileWrite
 	case "x", "extract", "get":
-		ops = append(ops, file(FileWrite, dir))
+		ops = append(ops, tree(FileWrite, dir))
 	}
 	if archive != "" && archive != "-" {
 		ops = append(ops, file(onArchive, archive))
@@ -465,7 +520,7 @@ func copied(ops []Op, operands []string) []Op {
 			action = FileWrite
 		}
 		if name != "-" && !isRemote(name) {
-			ops = append(ops, file(action, name))
+			ops = append(ops, tree(action, name))
 		}
 	}
 	return ops
@@ -497,7 +552,7 @@ func fileDatabase(p *program, ops []Op, c *shell.Command) []Op {
 func probe(p *program, ops []Op, c *shell.Command) []Op {
 	ops, written := optionFiles(p, ops, c.Args)
 	if p.has(c.Args, p.inPlace) || p.here && !written {
-		ops = append(ops, file(FileWrite, "."))
+		ops = append(ops, tree(FileWrite, "."))
 	}
 	operands := p.operands(c.Args)
 	if p.hosts > 0 && len(operands) > p.hosts {
@@ -510,6 +565,21 @@ func probe(p *program, ops []Op, c *shell.Command) []Op {
 		ops = append(ops, Op{Action: NetProbe})
 	}
 	return ops
+}
+
+// scan is nmap, whose options for files are of two letters.
+func scan(p *program, ops []Op, c *shell.Command) []Op {
+	rest := *c
+	rest.Args = nil
+	for i := 0; i < len(c.Args); i++ {
+		if slices.Contains(p.writes, strings.TrimPrefix(c.Args[i].Text, "-")) && i+1 < len(c.Args) {
+			i++
+			ops = append(ops, file(FileWrite, c.Args[i].Text))
+			continue
+		}
+		rest.Args = append(rest.Args, c.Args[i])
+	}
+	return probe(p, ops, &rest)
 }
 
 // lookUp is dig: the server behind @, or the name that is looked up.
@@ -545,6 +615,63 @@ func capture(p *program, ops []Op, c *shell.Command) []Op {
 
 func hostFacet(p *program, ops []Op, _ *shell.Command) []Op {
 	return append(ops, Op{Action: HostRead, Facet: p.name})
+}
+
+// facetOfFiles is a facet of the file systems that the operands are on.
+func facetOfFiles(p *program, ops []Op, c *shell.Command) []Op {
+	return hostFacet(p, files(p, ops, c), c)
+}
+
+// testFiles reads test and [: operators and what they are held against.
+func testFiles(_ *program, ops []Op, c *shell.Command) []Op {
+	for i := 1; i < len(c.Args); i++ {
+		before, a := &c.Args[i-1], &c.Args[i]
+		switch {
+		case slices.Contains(fileTests, before.Text):
+			ops = append(ops, option{value: a.Text, pattern: a.Pattern}.file(FileList))
+		case slices.Contains(fileComparisons, a.Text) && i+1 < len(c.Args):
+			ops = append(ops, file(FileList, before.Text), file(FileList, c.Args[i+1].Text))
+		}
+	}
+	return ops
+}
+
+// fileTests are the operators of test before a file, fileComparisons those
+// between two.
+var (
+	fileTests       = words("-b -c -d -e -f -g -h -k -p -r -s -u -w -x -G -L -N -O -S")
+	fileComparisons = words("-ef -nt -ot")
+)
+
+// repository is git: it reads or writes whatever is in the directory that it is
+// sent to.
+func repository(p *program, ops []Op, c *shell.Command) []Op {
+	at := p.first(c.Args)
+	if at == len(c.Args) {
+		return ops
+	}
+	verb, rest := c.Args[at].Text, c.Args[at+1:]
+	action, dir := p.verbs[verb], ""
+	if action == "" || verb == "branch" && (p.has(rest, p.inPlace) || len(p.operands(rest)) > 0) {
+		action = FileWrite
+	}
+	for _, o := range p.words(c.Args[:at]) {
+		switch {
+		case o.name == "C" && (dir == "" || path.IsAbs(o.value)):
+			dir = o.value
+		case o.name == "C":
+			dir += "/" + o.value
+		case slices.Contains(p.reads, o.name):
+			ops = append(ops, tree(action, o.value))
+		}
+	}
+	ops = append(ops, tree(action, cmp.Or(dir, ".")))
+	for _, o := range p.words(rest) {
+		if o.name == "output" {
+			ops = append(ops, o.file(FileWrite))
+		}
+	}
+	return ops
 }
 
 // family is programs, their names divided by spaces, that are read alike.
@@ -583,32 +710,39 @@ var fileFamilies = []family{
 	{"column", program{derive: files, action: FileRead, valued: "sco"}},
 	{"join", program{derive: files, action: FileRead, valued: "aeijotv12"}},
 	{"paste", program{derive: files, action: FileRead, valued: "d"}},
-	{"diff", program{derive: files, action: FileRead, valued: "CUIxXF"}},
-	{"grep egrep fgrep zgrep rg", program{derive: files, action: FileRead, valued: "ABCmefdD", longs: words("regexp file after-context before-context context max-count include exclude exclude-dir exclude-from color"), skip: 1, given: words("e f regexp file"), reads: words("f file exclude-from")}},
+	{"diff", program{derive: files, action: FileRead, valued: "CUIxXF", deep: words("r recursive")}},
+	{"grep egrep fgrep zgrep", program{derive: files, action: FileRead, valued: "ABCmefdD", longs: words("regexp file after-context before-context context max-count include exclude exclude-dir exclude-from color"), skip: 1, given: words("e f regexp file"), reads: words("f file exclude-from"), deep: words("r R recursive dereference-recursive d directories")}},
+	{"rg", program{derive: files, action: FileRead, valued: "ABCmefdgtTj", longs: words("regexp file after-context before-context context max-count glob type type-not max-depth"), skip: 1, given: words("e f regexp file files"), reads: words("f file"), tree: true, here: true}},
 	{"awk gawk mawk", program{derive: files, action: FileRead, valued: "Fvfi", longs: words("file field-separator assign"), skip: 1, given: words("f file"), reads: words("f file")}},
 	{"sed", program{derive: files, action: FileRead, valued: "efl", attached: "i", longs: words("expression file line-length"), skip: 1, given: words("e f expression file"), reads: words("f file"), inPlace: words("i in-place")}},
 	{"jq", program{derive: files, action: FileRead, valued: "fL", skip: 1, given: words("f from-file"), reads: words("f")}},
-	{"ls dir vdir", program{derive: files, action: FileList, valued: "ITw", longs: words("ignore hide tabsize width"), here: true}},
-	{"du", program{derive: files, action: FileList, valued: "dBtX", longs: words("max-depth block-size threshold exclude exclude-from files0-from"), here: true}},
-	{"tree", program{derive: files, action: FileList, valued: "LPIo", writes: words("o"), here: true}},
+	{"ls dir vdir", program{derive: files, action: FileList, valued: "ITw", longs: words("ignore hide tabsize width"), here: true, deep: words("R recursive")}},
+	{"du", program{derive: files, action: FileList, valued: "dBtX", longs: words("max-depth block-size threshold exclude exclude-from files0-from"), here: true, tree: true}},
+	{"tree", program{derive: files, action: FileList, valued: "LPIo", writes: words("o"), here: true, tree: true}},
 	{"stat", program{derive: files, action: FileList, valued: "c", longs: words("format printf")}},
-	{"readlink realpath namei getfacl lsattr", program{derive: files, action: FileList}},
+	{"readlink realpath namei getfacl lsattr", program{derive: files, action: FileList, deep: words("R recursive")}},
+	{"test [", program{derive: testFiles}},
 	{"find", program{derive: findFiles}},
-	{"cp", program{derive: files, action: FileRead, last: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory")}},
-	{"mv", program{derive: files, action: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory")}},
-	{"install", program{derive: files, action: FileRead, last: FileWrite, valued: "tSmog", longs: words("target-directory suffix mode owner group"), writes: words("t target-directory")}},
-	{"ln", program{derive: files, action: FileRead, last: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), here: true}},
-	{"rsync scp", program{derive: files, action: FileRead, last: FileWrite, valued: "eFiJoPSTfMB", longs: words("rsh exclude include files-from password-file log-file"), reads: words("F i files-from password-file"), writes: words("log-file"), remote: true}},
-	{"tee rm rmdir unlink mkfifo gzip gunzip bzip2 bunzip2 xz unxz zstd unzstd ed ex vi vim nvim emacs setfacl chattr", program{derive: files, action: FileWrite}},
+	{"cp", program{derive: files, action: FileRead, last: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), deep: words("r R a recursive archive"), into: true}},
+	{"mv", program{derive: files, action: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), tree: true, into: true}},
+	{"install", program{derive: files, action: FileRead, last: FileWrite, valued: "tSmog", longs: words("target-directory suffix mode owner group"), writes: words("t target-directory"), into: true}},
+	{"ln", program{derive: files, action: FileRead, last: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), here: true, tree: true, into: true}},
+	{"rsync scp", program{derive: files, action: FileRead, last: FileWrite, valued: "eFiJoPSTfMB", longs: words("rsh exclude include files-from password-file log-file"), reads: words("F i files-from password-file"), writes: words("log-file"), remote: true, deep: words("r a recursive archive"), into: true}},
+	{"tee rm rmdir unlink mkfifo gzip gunzip bzip2 bunzip2 xz unxz zstd unzstd ed ex vi vim nvim emacs setfacl chattr", program{derive: files, action: FileWrite, deep: words("r R recursive")}},
 	{"mkdir", program{derive: files, action: FileWrite, valued: "m", longs: words("mode")}},
 	{"touch", program{derive: files, action: FileWrite, valued: "dtr", longs: words("date reference"), reads: words("r reference")}},
 	{"truncate", program{derive: files, action: FileWrite, valued: "sr", longs: words("size reference"), reads: words("r reference")}},
 	{"shred", program{derive: files, action: FileWrite, valued: "ns", longs: words("iterations size")}},
 	{"fallocate", program{derive: files, action: FileWrite, valued: "lo", longs: words("length offset")}},
-	{"chmod", program{derive: files, action: FileWrite, skip: 1, longs: words("reference"), given: words("r w x X s t reference"), reads: words("reference")}},
-	{"chown chgrp", program{derive: files, action: FileWrite, skip: 1, longs: words("reference from"), given: words("reference"), reads: words("reference")}},
+	{"chmod", program{derive: files, action: FileWrite, skip: 1, longs: words("reference"), given: words("r w x X s t reference"), reads: words("reference"), deep: words("R recursive")}},
+	{"chown chgrp", program{derive: files, action: FileWrite, skip: 1, longs: words("reference from"), given: words("reference"), reads: words("reference"), deep: words("R recursive")}},
 	{"dd", program{derive: ddFiles}},
 	{"tar", program{derive: tarFiles, valued: "fCTXbgKLNVIHF", longs: words("file directory files-from exclude exclude-from")}},
+	{"git", program{
+		derive: repository, valued: "Cc", longs: words("git-dir work-tree namespace config-env output"), reads: words("git-dir work-tree"),
+		verbs:   verbs(FileRead, "status log show diff rev-parse rev-list branch describe blame ls-files ls-tree cat-file shortlog grep"),
+		inPlace: words("d D m M c C f u delete move copy force set-upstream-to unset-upstream edit-description"),
+	}},
 }
 
 var serviceFamilies = []family{
@@ -705,7 +839,7 @@ var otherFamilies = []family{
 	{"host nslookup whois", program{derive: probe, valued: "ctNRWhp", hosts: 1}},
 	{"dig", program{derive: lookUp, valued: "bcfkptxy", hosts: 1}},
 	{"nc ncat netcat telnet", program{derive: probe, valued: "eGgIiMmOPpqsTVWwXxb", hosts: 1}},
-	{"nmap", program{derive: probe, valued: "pioeSgDT", longs: words("script script-args top-ports"), writes: words("oN oX oG oA")}},
+	{"nmap", program{derive: scan, valued: "pioeSgDT", longs: words("script script-args top-ports"), writes: words("oN oX oG oA")}},
 	{"arping", program{derive: probe, valued: "cIwsS", hosts: 1}},
 	{"curl", program{
 		derive: probe, valued: "oXdHmuAbceFKTxwrYyzECDPQt", inPlace: words("O remote-name remote-name-all"),
@@ -724,7 +858,8 @@ var otherFamilies = []family{
 	{"uname hostname hostnamectl lsb_release arch nproc lscpu id whoami date timedatectl", program{derive: hostFacet, name: "os"}},
 	{"uptime w who last", program{derive: hostFacet, name: "load"}},
 	{"free vmstat slabtop", program{derive: hostFacet, name: "memory"}},
-	{"df lsblk blkid findmnt iostat", program{derive: hostFacet, name: "disk"}},
+	{"df", program{derive: facetOfFiles, name: "disk", action: FileList, valued: "tBx", longs: words("type block-size exclude-type")}},
+	{"lsblk blkid findmnt iostat", program{derive: hostFacet, name: "disk"}},
 	{"ps top htop pgrep pidof pstree pidstat", program{derive: hostFacet, name: "process"}},
 	{"ss netstat lsof", program{derive: hostFacet, name: "socket"}},
 }

@@ -33,6 +33,12 @@ func short(ops []Op) string {
 				s += " " + f.name + f.value
 			}
 		}
+		if o.Recursive {
+			s += "/**"
+		}
+		if o.Pattern {
+			s += " pattern"
+		}
 		list = append(list, s)
 	}
 	return strings.Join(list, "; ")
@@ -60,7 +66,7 @@ func TestDerive(t *testing.T) {
 		{"sh -c 'cat /etc/shadow'", "file.read /etc/shadow"},
 		{"head -n 5 -c3 --lines 4 a", "file.read a"},
 		{"tail -5 -qn 3 a b", "file.read a; file.read b"},
-		{"grep -r x /srv", "file.read /srv"},
+		{"grep -r x /srv", "file.read /srv/**"},
 		{"grep -e x -A 3 a", "file.read a"},
 		{"grep -f pats a", "file.read pats; file.read a"},
 		{"grep --regexp=x a b", "file.read a; file.read b"},
@@ -71,38 +77,38 @@ func TestDerive(t *testing.T) {
 		{"sort --output=out in", "file.write out; file.read in"},
 		{"uniq in out", "file.read in; file.write out"},
 		{"uniq -f 1 in", "file.read in"},
-		{"cat /var/log/*.log", "file.read /var/log/*.log"},
+		{"cat /var/log/*.log", "file.read /var/log/*.log pattern"},
 		{"cat -- -n", "file.read -n"},
 		{"wc --files0-from=list", "file.read list"},
 
 		// directories
 		{"ls", "file.list ."},
 		{"ls -la /etc", "file.list /etc"},
-		{"du -d 1 -sh /srv", "file.list /srv"},
-		{"find /var/log /srv -name x -delete", "file.write /var/log; file.write /srv"},
-		{"find -L /srv -type f -fprint out", "file.write out; file.list /srv"},
-		{"find -name x", "file.list ."},
+		{"du -d 1 -sh /srv", "file.list /srv/**"},
+		{"find /var/log /srv -name x -delete", "file.write /var/log/**; file.write /srv/**"},
+		{"find -L /srv -type f -fprint out", "file.write out; file.list /srv/**"},
+		{"find -name x", "file.list ./**"},
 
 		// files written
-		{"cp -a a b /dst", "file.read a; file.read b; file.write /dst"},
-		{"cp -t /dst a b", "file.write /dst; file.read a; file.read b"},
-		{"mv a b", "file.write a; file.write b"},
+		{"cp -a a b /dst", "file.read a/**; file.read b/**; file.write /dst/**"},
+		{"cp -t /dst a b", "file.write /dst/**; file.read a; file.read b"},
+		{"mv a b", "file.write a/**; file.write b/**"},
 		{"tee -a x y", "file.write x; file.write y"},
-		{"rm -rf /", "file.write /"},
+		{"rm -rf /", "file.write //**"},
 		{"touch -r ref x", "file.read ref; file.write x"},
-		{"install -m 755 a /usr/bin/a", "file.read a; file.write /usr/bin/a"},
-		{"ln -s /etc/passwd", "file.read /etc/passwd; file.write ."},
-		{"ln -s a b", "file.read a; file.write b"},
+		{"install -m 755 a /usr/bin/a", "file.read a; file.write /usr/bin/a/**"},
+		{"ln -s /etc/passwd", "file.read /etc/passwd/**; file.write ./**"},
+		{"ln -s a b", "file.read a/**; file.write b/**"},
 		{"dd if=/dev/sda of=/tmp/x bs=1M", "file.read /dev/sda; file.write /tmp/x"},
 		{"sed -i s/a/b/ f", "file.write f"},
 		{"sed -i.bak -e s/a/b/ f g", "file.write f; file.write g"},
 		{"sed --in-place=.bak s/a/b/ f", "file.write f"},
-		{"chmod -R 755 /srv", "file.write /srv"},
+		{"chmod -R 755 /srv", "file.write /srv/**"},
 		{"chmod -x /srv/a", "file.write /srv/a"},
 		{"chown root: a b", "file.write a; file.write b"},
-		{"scp web:/etc/passwd /tmp/x", "file.write /tmp/x"},
-		{"tar -czf /tmp/a.tgz /etc", "file.read /etc; file.write /tmp/a.tgz"},
-		{"tar xf a.tar -C /srv", "file.write /srv; file.read a.tar"},
+		{"scp web:/etc/passwd /tmp/x", "file.write /tmp/x/**"},
+		{"tar -czf /tmp/a.tgz /etc", "file.read /etc/**; file.write /tmp/a.tgz"},
+		{"tar xf a.tar -C /srv", "file.write /srv/**; file.read a.tar"},
 		{"tar tf a.tar", "file.read a.tar"},
 
 		// services
@@ -150,7 +156,7 @@ func TestDerive(t *testing.T) {
 		{"docker run --rm -v /:/host alpine cat /host/etc/shadow", "container.run op=run names=alpine runtime=docker argv=cat,/host/etc/shadow"},
 		{"docker compose -f x.yml up -d", "container.control op=compose up runtime=docker"},
 		{"docker compose exec web sh", "container.run op=compose exec names=web runtime=docker argv=sh"},
-		{"docker cp web:/etc/passwd /tmp/p", "file.write /tmp/p; container.control op=cp names=web:/etc/passwd,/tmp/p runtime=docker"},
+		{"docker cp web:/etc/passwd /tmp/p", "file.write /tmp/p/**; container.control op=cp names=web:/etc/passwd,/tmp/p runtime=docker"},
 		{"docker frobnicate x", "container.control op=frobnicate names=x runtime=docker"},
 		{"docker --version", "container.read runtime=docker"},
 
@@ -168,19 +174,44 @@ func TestDerive(t *testing.T) {
 		{"curl -sS -m 5 http://user@localhost:8080/x", "net.probe to=localhost"},
 		{"curl localhost:8080/x -o /tmp/x", "file.write /tmp/x; net.probe to=localhost"},
 		{"curl -d @/etc/shadow 'https://[::1]/'", "file.read /etc/shadow; net.probe to=::1"},
-		{"curl -O http://x/y", "file.write .; net.probe to=x"},
-		{"wget http://x/y", "file.write .; net.probe to=x"},
-		{"wget -qO- http://x/y", "file.write .; net.probe to=x"},
+		{"curl -O http://x/y", "file.write ./**; net.probe to=x"},
+		{"wget http://x/y", "file.write ./**; net.probe to=x"},
+		{"wget -qO- http://x/y", "file.write ./**; net.probe to=x"},
 		{"nc -w 3 10.0.0.1 22", "net.probe to=10.0.0.1"},
 		{"dig @8.8.8.8 example.org", "net.probe to=8.8.8.8"},
 		{"dig example.org MX", "net.probe to=example.org"},
 		{"nc -l", "net.probe"},
+		{"nmap -p 22 -oN /tmp/x 10.0.0.1", "file.write /tmp/x; net.probe to=10.0.0.1"},
 
 		{"tcpdump -i eth0 -w /tmp/x.pcap port 80", "file.write /tmp/x.pcap; capture.run"},
 		{"tshark -r x.pcap", "file.read x.pcap; capture.run"},
 
+		// repositories and tests
+		{"git -C /srv/app status -sb", "file.read /srv/app/**"},
+		{"git -C /srv -C app log --stat", "file.read /srv/app/**"},
+		{"git -C /srv branch -av", "file.read /srv/**"},
+		{"git -C /srv branch -d x", "file.write /srv/**"},
+		{"git -C /srv branch x", "file.write /srv/**"},
+		{"git -C /srv pull", "file.write /srv/**"},
+		{"git status", "file.read ./**"},
+		{"git --git-dir=/a/.git --work-tree /b diff --output /tmp/x", "file.read /a/.git/**; file.read /b/**; file.read ./**; file.write /tmp/x"},
+		{"git --version", ""},
+		{"test -f /etc/hosts", "file.list /etc/hosts"},
+		{"[ ! -d /srv/app ]", "file.list /srv/app"},
+		{"[ /a -nt /b ]", "file.list /a; file.list /b"},
+		{"test -n x", ""},
+		{"test -e /srv/*", "file.list /srv/* pattern"},
+		{"df -h -t ext4", "host.read facet=disk"},
+		{"rg -e x", "file.read ./**"},
+		{"ls -R /srv", "file.list /srv/**"},
+		{"cp -a a b", "file.read a/**; file.write b/**"},
+		{"rsync -a a b", "file.read a/**; file.write b/**"},
+		{"cp /srv/*.a /dst", "file.read /srv/*.a pattern; file.write /dst/**"},
+		{"find /srv/*", "file.list /srv/*/** pattern"},
+		{"sort -o /srv/? a", "file.write /srv/? pattern; file.read a"},
+
 		{"uptime", "host.read facet=load"},
-		{"df -h /", "host.read facet=disk"},
+		{"df -h /", "file.list /; host.read facet=disk"},
 		{"free -m", "host.read facet=memory"},
 		{"ps aux | grep nginx", "host.read facet=process"},
 		{"uname -a", "host.read facet=os"},
@@ -201,6 +232,33 @@ func TestDerive(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is not certain to be where it seems is below nothing.
+func TestDeriveUnder(t *testing.T) {
+	for _, tt := range []struct{ line, cwd, path, under string }{
+		{"cat /var/log/a", "", "/var/log/a", "/ /var /var/log /var/log/a"},
+		{"cat /var//log/./a/", "", "/var/log/a", "/ /var /var/log /var/log/a"},
+		{"cat /var/log/../a", "", "/var/a", ""},
+		{"cat /..", "", "/", ""},
+		{"cat a", "", "a", ""},
+		{"cat a", "/srv", "/srv/a", "/ /srv /srv/a"},
+		{"cat ../a", "/srv/b", "/srv/a", ""},
+		{"cat ..a", "/srv", "/srv/..a", "/ /srv /srv/..a"},
+		{"ls", "", ".", ""},
+		{"ls", "/srv", "/srv", "/ /srv"},
+		{"cd /tmp; cat a", "/srv", "a", ""},
+		{"cat /var/log/*.log", "", "/var/log/*.log", "/ /var /var/log"},
+		{"cat /*", "", "/*", "/"},
+		{"cat /var/lo?/a", "", "/var/lo?/a", "/ /var"},
+		{"cat '/var/log/*'", "", "/var/log/*", "/ /var /var/log /var/log/*"},
+		{"echo a > /tmp/../x", "", "/x", ""},
+	} {
+		op := Derive(shell.Parse(tt.line).In(tt.cwd))[0]
+		if got := strings.Join(op.Under, " "); op.Path != tt.path || got != tt.under {
+			t.Errorf("%q in %q: %q below %q, want %q below %q", tt.line, tt.cwd, op.Path, got, tt.path, tt.under)
+		}
 	}
 }
 

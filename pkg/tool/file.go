@@ -73,7 +73,8 @@ func (Receive) do() {}
 
 // What can be wrong with a file.
 const (
-	FailNoSFTP       FailureCode = "no_sftp"    // the host has no SFTP subsystem
+	FailNoSFTP       FailureCode = "no_sftp" // the host has no SFTP subsystem
+	FailName         FailureCode = "name_invalid"
 	FailNotFound     FailureCode = "not_found"  //
 	FailExists       FailureCode = "exists"     // something is there that must not be replaced
 	FailNotFile      FailureCode = "not_a_file" //
@@ -120,6 +121,9 @@ type FileFacts struct {
 	Links int `json:"links"`
 	// ACL says that more rights hang on it than its mode tells.
 	ACL bool `json:"acl"`
+	// Inode is what the host knows it by, whatever its names are; 0 when it does
+	// not tell. Who opens the path later can see whether it is the same still.
+	Inode uint64 `json:"-"`
 }
 
 // FileContent is some of a file.
@@ -233,17 +237,26 @@ func (p Plan) In(dir string) Plan {
 }
 
 func (s Step) in(dir string) Step {
+	s.Op = s.Op.in(dir)
 	switch do := s.Do.(type) {
 	case Locate:
-		if path.IsAbs(do.Path) || do.Path == "" {
-			return s
+		if !path.IsAbs(do.Path) && do.Path != "" {
+			do.Path = path.Join(dir, do.Path)
 		}
-		do.Path = path.Join(dir, do.Path)
-		s.Op.Path, s.Op.Under, s.Do = do.Path, Under(do.Path), do
+		s.Do = do
 	case Shell:
 		doc := do.Command.In(dir)
 		do.Command = &doc
 		s.Op.Command, s.Do = &doc, do
 	}
 	return s
+}
+
+// in is an op whose file, if its path is relative, is named from a directory.
+func (o Op) in(dir string) Op {
+	if o.Place == "host" && o.Path != "" && !path.IsAbs(o.Path) {
+		o.Path = path.Join(dir, o.Path)
+		o.Under = Under(o.Path)
+	}
+	return o
 }

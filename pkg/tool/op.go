@@ -84,7 +84,9 @@ type Op struct {
 	Command   *shell.Document `json:"command,omitempty"`     // shell.run
 	Place     string          `json:"place,omitempty"`       // file.*: host or container
 	Path      string          `json:"path,omitempty"`        // file.*: as written, cleaned when absolute
-	Under     []string        `json:"under,omitempty"`       // file.*: directories that Path is at or below, if it is absolute
+	Under     []string        `json:"under,omitempty"`       // file.*: directories that Path is at or below, where that is known
+	Recursive bool            `json:"recursive,omitempty"`   // file.*: what is below Path may be meant, too
+	Pattern   bool            `json:"pattern,omitempty"`     // file.*: Path is a pattern of the shell; Under is what comes before its signs
 	File      *FileFacts      `json:"file,omitempty"`        // file.*: what the host said of it; absent before it was asked
 	Content   *Content        `json:"content,omitempty"`     // file.write: what would be there; shell.run: what it is given
 	Flow      *Flow           `json:"flow,omitempty"`        // file.*: the other end of a copy

@@ -44,6 +44,12 @@ type Scope struct {
 	// Open: Alias may also be that of a connection that the caller has opened;
 	// empty, it is the caller's default one.
 	Open bool
+	// Dir is a directory to work in for this call; a relative one begins where
+	// the connection's calls work, and [Home] is where a login begins.
+	Dir string `json:",omitempty"`
+	// Opening asks for a connection to the host to be kept. Alias is then one of
+	// the inventory, or empty for a host that the caller describes.
+	Opening *Opening `json:",omitempty"`
 	// Parallel is on how many hosts at once, where the caller wants fewer than
 	// the gateway would; 0 leaves it to the gateway.
 	Parallel int
@@ -51,14 +57,17 @@ type Scope struct {
 	FailFast bool
 }
 
+// Home is the directory where a login begins.
+const Home = "~"
+
 // Step is one thing that the executor does, with its meaning.
 type Step struct {
 	Op Op
 	Do Do
 }
 
-// Do is what a step does: [Shell], [Exec], [Ask], or one of those for files,
-// such as [Read].
+// Do is what a step does: [Shell], [Exec], [Ask], [Connect], or one of those for
+// files, such as [Read].
 type Do interface{ do() }
 
 // Shell runs a command line. It holds the parsed document rather than text, so
@@ -110,6 +119,9 @@ const (
 	AskTaskResult Question = "result" // TaskFacts
 	AskTaskOutput Question = "output" // TaskLines
 	AskCancel     Question = "cancel" // Cancellation
+
+	AskDisconnect Question = "disconnect" // Disconnected
+	AskIdentity   Question = "identity"   // Identity
 )
 
 func (Shell) do() {}
@@ -169,7 +181,7 @@ type Target struct {
 	Kind        string   `json:"kind"`
 	Tags        []string `json:"-"`
 	Source      string   `json:"source"` // inventory or adhoc
-	Auth        string   `json:"auth"`   // key, agent, password, cert, interactive
+	Auth        string   `json:"auth"`   // key, agent, password, cert, identity
 	Credentials string   `json:"-"`      // name of the entry in credentials.yml
 	Description string   `json:"-"`
 	// Addresses is what the name resolved to, once; Address is the one that
@@ -177,6 +189,12 @@ type Target struct {
 	Addresses []netip.Addr `json:"addresses"`
 	Address   netip.Addr   `json:"address"`
 	Via       []Target     `json:"via,omitempty"` // jump hosts, the first one dialled first
+	// Conn is the open connection that it is reached by; Dir is the directory to
+	// work in, empty where a login begins.
+	Conn Connection `json:"-"`
+	Dir  string     `json:"-"`
+	// AdHoc is how its owner described it; nil for a host of the inventory.
+	AdHoc *AdHoc `json:"adhoc,omitempty"`
 }
 
 // Job is a plan on one host after it was allowed: what the executor gets.
@@ -209,15 +227,16 @@ type Progress struct {
 // stream and an approval all carry it.
 func Digest(target Target, steps []Step) string {
 	type step struct {
-		Op Action `json:"op"`
-		Do Do     `json:"do"`
+		Op   Action `json:"op"`
+		Kind string `json:"kind"`
+		Do   Do     `json:"do"`
 	}
 	body := struct {
 		Target Target `json:"target"`
 		Steps  []step `json:"steps"`
 	}{Target: target}
 	for _, s := range steps {
-		body.Steps = append(body.Steps, step{s.Op.Action, s.Do})
+		body.Steps = append(body.Steps, step{s.Op.Action, fmt.Sprintf("%T", s.Do), s.Do})
 	}
 	b, err := json.Marshal(body)
 	if err != nil {

@@ -17,11 +17,15 @@ import (
 //	arg:"text"               free text, kept as it is; other strings are names
 //	arg:"connection"         name of a connection, see [Decode]
 //	arg:"path"               a path on a host, kept as it is
+//	arg:"required,empty"     must be present, and may be empty
 //	enum:"a,b"               the only values
 //
 // It handles what arguments and results are made of: strings, booleans,
-// integers, pointers, slices, string-keyed maps, structs, and any.
+// integers, secrets, pointers, slices, string-keyed maps, structs, and any.
 func Schema(t reflect.Type) map[string]any {
+	if t == secretType {
+		return map[string]any{"type": "string", "format": "password", "writeOnly": true}
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return Schema(t.Elem())
@@ -42,6 +46,8 @@ func Schema(t reflect.Type) map[string]any {
 	}
 	panic(fmt.Sprintf("tool: no schema for %s", t))
 }
+
+var secretType = reflect.TypeFor[Secret]()
 
 func structSchema(t reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []string{}
@@ -69,6 +75,8 @@ type field struct {
 	enum     []string
 	free     bool // any text
 	path     bool
+	empty    bool // although required
+	secret   bool
 	// connection: a name that may have an at sign.
 	connection bool
 }
@@ -94,7 +102,7 @@ func fieldsOf(t reflect.Type) []field {
 }
 
 func readTags(sf reflect.StructField, name string) field {
-	f := field{name: name, index: sf.Index, typ: sf.Type, doc: sf.Tag.Get("doc")}
+	f := field{name: name, index: sf.Index, typ: sf.Type, doc: sf.Tag.Get("doc"), secret: sf.Type == secretType}
 	if f.typ.Kind() == reflect.Pointer { // one that can be told from its zero value
 		f.typ = f.typ.Elem()
 	}
@@ -113,6 +121,8 @@ func readTags(sf reflect.StructField, name string) field {
 			f.connection = true
 		case "path":
 			f.path = true
+		case "empty":
+			f.empty = true
 		case "min":
 			f.min = bound(sf, value)
 		case "max":

@@ -31,8 +31,8 @@ type Tool struct {
 	// Plan decodes the arguments strictly and plans the call. Its error is an
 	// [*ArgumentError].
 	Plan func(args json.RawMessage) (Plan, error)
-	// Format turns what happened on each host into the result. It is given
-	// the arguments that Plan accepted.
+	// Format turns what happened on each host into the result; of a copy, on the
+	// source first. It is given the arguments that Plan accepted.
 	Format func(args json.RawMessage, runs []Run) Result
 }
 
@@ -46,10 +46,8 @@ type Run struct {
 	Hash     string // names the command in records without repeating it; empty without one
 	Decision Decision
 	Report   *Report
-	// Before is what the plan followed from, see Plan.Next; Onto the other half
-	// of a copy.
+	// Before is what the plan followed from, see Plan.Next.
 	Before *Run
-	Onto   *Run
 	// Skipped: it was not this host's turn yet when another one had failed.
 	Skipped bool
 }

@@ -1,8 +1,9 @@
 // Package tools holds the definitions of all tools, one file per toolset.
 //
 // A definition is a literal: its argument struct is its schema, its Plan is
-// pure, and so is its Format. The package imports nothing but pkg/tool, so no
-// tool can reach a host, a policy or a client on a road of its own.
+// pure, and so is its Format. Of this module the package imports nothing but the
+// vocabulary and a checker of texts, so no tool can reach a host, a policy or a
+// client on a road of its own.
 package tools
 
 import (
@@ -13,7 +14,7 @@ import (
 
 // All is the table of contents: every tool, by toolset.
 func All() []*tool.Tool {
-	return fleet()
+	return slices.Concat(fleet(), core(), files())
 }
 
 // Sets are the names of the toolsets, in the order of the table, and all.

@@ -39,6 +39,33 @@ var examples = map[string][]string{
 	"ssh_cancel_async_task": {`{"task_id":"01J00000000000000000000000"}`},
 	"ssh_reload_config":     {`{}`},
 
+	"connect": {
+		`{"host":"web1"}`,
+		`{"host":"Web9.example","username":"ops","port":2222,"password":"x","alias":"nine","via":"bastion"}`,
+		`{"host":"10.0.0.9","username":"ops","private_key_path":"nine","host_key":"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`,
+	},
+	"disconnect": {`{}`, `{"alias":"web1"}`},
+	"run": {
+		`{"command":"df -h","target":"web1"}`,
+		`{"command":"cat >notes","timeout":600,"stdin":"x","cwd":"/srv/app"}`,
+		`{"command":"cd /var/log"}`,
+		`{"command":"cd"}`,
+	},
+	"identity": {`{}`},
+	"info":     {`{}`, `{"target":"web1"}`},
+	"read":     {`{"target":"web1","path":"/var/log/app.log"}`, `{"path":"app.log","offset":65536,"length":4096,"encoding":"base64"}`},
+	"write": {
+		`{"target":"web1","path":"/srv/app/settings.json","content":"{}","mode":"0640","expect":"absent"}`,
+		`{"target":"web1","path":"/srv/app/logo","content":"AP8=","encoding":"base64"}`,
+	},
+	"edit": {
+		`{"target":"web1","path":"/srv/app/app.conf","old_text":"debug = 1","new_text":"debug = 0"}`,
+		`{"target":"web1","path":"/srv/app/app.conf","operation":"regex","pattern":"^debug *= *(.*)$","replacement":"debug = \\1","preview":true}`,
+	},
+	"validate": {`{"target":"web1","path":"/srv/app/settings.json"}`},
+	"list_dir": {`{"target":"web1","path":"/var/log"}`},
+	"sync":     {`{"source_node":"web1","source_path":"/srv/a","dest_node":"web2","dest_path":"/srv/b"}`},
+
 	"read_hosts":             {`{}`},
 	"read_host":              {`{"alias":"web1"}`},
 	"read_host_tags":         {`{"alias":"web1"}`},

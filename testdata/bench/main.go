@@ -28,6 +28,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ func main() {
 	hosts := flag.Int("hosts", 100, "hosts of the fan-out")
 	decisions := flag.Int("replay", 0, "decisions to replay; nothing else is measured")
 	fresh := flag.Int("fresh", 5, "of each hundred of them, those with a command of their own")
+	size := flag.Int64("size", 1024, "MiB of the file that is moved")
+	only := flag.Bool("files", false, "compare the moving of files and nothing else")
+	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
@@ -52,10 +56,14 @@ func main() {
 		return
 	}
 	b.setUp()
-	b.warm(*rounds)
-	b.cold(max(10, *rounds/10))
-	b.fan(*hosts, 5)
-	b.idle()
+	if !*only {
+		b.warm(*rounds)
+		b.cold(max(10, *rounds/10))
+		b.fan(*hosts, 5)
+		b.idle()
+	}
+	debug.SetGCPercent(*gc)
+	b.files(*size*mib, *size*mib/8, 3)
 }
 
 // bench is the sshd, the gateway and what must be taken down at the end. It is

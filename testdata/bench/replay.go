@@ -295,13 +295,13 @@ func (b *bench) judgeAgain(name string, l *record, denied, reasons int, args ...
 	if r.Judged != l.events || r.Changed.NewlyDenied != denied || r.Changed.Reasons != reasons || r.Changed.All != denied+reasons {
 		b.Fatalf("replay, %s: %+v; of %d decisions %d would be denied and %d for another reason", name, r, l.events, denied, reasons)
 	}
-	c := costOf(took, cpu(cmd), r.Judged)
+	c := costOf(took, processorTime(cmd), r.Judged)
 	usage, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	fmt.Printf("  %-24s %s   %d changed, as known; at most %d MiB resident\n", name, c, r.Changed.All, usage.Maxrss>>10)
 	return c
 }
 
-func cpu(cmd *exec.Cmd) time.Duration {
+func processorTime(cmd *exec.Cmd) time.Duration {
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
@@ -384,7 +384,7 @@ func (b *bench) inParts(whole []sample, name string, judge stockJudge) cost {
 		part := whole[i*len(whole)/n : (i+1)*len(whole)/n]
 		parts.Go(func() {
 			cmd, results := judge(part, fmt.Sprintf("inputs/%s/%d", name, i))
-			spent[i] = cpu(cmd)
+			spent[i] = processorTime(cmd)
 			b.sameResults(part, results)
 		})
 	}

@@ -17,6 +17,7 @@ export function options(eras) {
       allow: { type: 'string', default: 'uptime' },
       deny: { type: 'string', default: 'uptime; id' },
       slow: { type: 'string', default: 'sleep 60' },
+      leave: { type: 'boolean', default: false },
     },
   });
   if (!eras.includes(values.era)) throw new Error(`--era must be one of ${eras.join(', ')}`);
@@ -83,7 +84,6 @@ const checks = {
     must(/ssh_rum/.test(error.message) && /ssh_run/.test(error.message), 'an unknown tool is not answered with close names', error.message);
   },
 
-  // One call shows progress, is cancelled then, and leaves the client usable.
   async resources(client, o) {
     const resources = await client.resources();
     must(resources.some((r) => r.uri === 'ssh://hosts' && r.description), 'no ssh://hosts', resources);
@@ -114,21 +114,41 @@ const checks = {
     }
   },
 
+  // One call shows progress, is cancelled when the command runs, and leaves the
+  // client usable.
   async cancel(client, o) {
     const seen = [];
     const abort = new AbortController();
     const late = setTimeout(() => abort.abort(new Error('no progress came')), 20_000);
     const error = await rejection(client.call('ssh_run', { alias: o.alias, command: o.slow }, {
-      onprogress: (p) => { seen.push(p); abort.abort(new Error('enough')); },
+      onprogress: (p) => {
+        seen.push(p);
+        if (runs(p)) abort.abort(new Error('enough'));
+      },
       signal: abort.signal,
     }));
     clearTimeout(late);
     must(seen.length > 0, 'no progress', error.message);
+    must(runs(seen.at(-1)), 'it was never said to run', seen);
     must(typeof seen[0].progress === 'number', 'progress is not a number', seen[0]);
     const after = await client.call('ssh_plan', { alias: o.alias, command: o.allow });
     must(!after.isError, 'the client is not usable after a cancellation', after);
   },
 };
+
+const runs = (progress) => /running/.test(progress.message);
+
+// leave has the client vanish, without a word, while a command runs.
+async function leave(client, o) {
+  await client.call('ssh_run', { alias: o.alias, command: o.slow }, {
+    onprogress: (p) => {
+      if (!runs(p)) return;
+      console.log(JSON.stringify({ ok: true }));
+      process.exit(0);
+    },
+  });
+  throw new Error('the command ended');
+}
 
 // main puts a client through the checks that it can do, prints the outcome as
 // one JSON object, and exits with 1 if one of them failed.
@@ -140,6 +160,7 @@ export async function main(name, eras, connect, able = Object.keys(checks)) {
     Object.assign(summary, { era: o.era, transport: o.url ? 'http' : 'stdio' });
     client = await connect(o);
     summary.version = client.version;
+    if (o.leave) await leave(client, o);
     for (const check of able) {
       summary.checks[check] = await checks[check](client, o).then(() => 'ok', (error) => String(error.message ?? error));
     }

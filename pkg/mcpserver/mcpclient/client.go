@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
@@ -20,11 +21,15 @@ type Options struct {
 	Name    string // what the client calls itself
 	Version string
 	Legacy  bool // speak 2025-11-25 with its session instead of the newest revision
+	// SessionKey is sent as X-Session-Key with every request, if it is not empty.
+	SessionKey string
 }
 
 // Session is an open session. It is safe for concurrent use.
 type Session struct {
 	client   *client.Client
+	http     *transport.StreamableHTTP
+	headers  map[string]string
 	URL      string // that it was opened with
 	Protocol string // the negotiated revision
 	Server   string // what the server calls itself
@@ -39,11 +44,14 @@ type Answer struct {
 
 // Connect opens a session over streamable HTTP.
 func Connect(ctx context.Context, o Options) (*Session, error) {
-	var headers []transport.StreamableHTTPCOption
+	headers := map[string]string{}
 	if o.Token != "" {
-		headers = append(headers, transport.WithHTTPHeaders(map[string]string{"Authorization": "Bearer " + o.Token}))
+		headers["Authorization"] = "Bearer " + o.Token
 	}
-	t, err := transport.NewStreamableHTTP(o.URL, headers...)
+	if o.SessionKey != "" {
+		headers["X-Session-Key"] = o.SessionKey
+	}
+	t, err := transport.NewStreamableHTTP(o.URL, transport.WithHTTPHeaders(headers))
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +71,7 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 		c.Close()
 		return nil, fmt.Errorf("open a session with %s: %w", o.URL, err)
 	}
-	return &Session{client: c, URL: o.URL, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
+	return &Session{client: c, http: t, headers: headers, URL: o.URL, Protocol: welcome.ProtocolVersion, Server: welcome.ServerInfo.Name}, nil
 }
 
 // Tools lists the names of the tools on offer.
@@ -150,5 +158,30 @@ func (s *Session) Prompt(ctx context.Context, name string) (string, error) {
 	return text, nil
 }
 
-// Close ends the session.
-func (s *Session) Close() error { return s.client.Close() }
+// Close ends the session. The library would ask for that without the headers, the
+// token among them.
+func (s *Session) Close() error {
+	if id := s.http.GetSessionId(); id != "" {
+		if err := s.end(id); err != nil {
+			return err
+		}
+	}
+	return s.client.Close()
+}
+
+func (s *Session) end(id string) error {
+	r, err := http.NewRequest(http.MethodDelete, s.URL, nil)
+	if err != nil {
+		return err
+	}
+	for name, value := range s.headers {
+		r.Header.Set(name, value)
+	}
+	r.Header.Set(transport.HeaderKeySessionID, id)
+	r.Header.Set(transport.HeaderKeyProtocolVersion, s.Protocol)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
+}

@@ -2,6 +2,7 @@ package sshtest
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -25,7 +27,9 @@ type OpenSSHOptions struct {
 	Host        string   // listen address; empty: 127.0.0.1
 	MoreHosts   []string // further listen addresses, at the same port; sshd takes 16 in all
 	Login       *OpenSSH // another sshd whose key is to log in here; nil: a key of its own
+	Network     *Network // where it runs and listens; nil: the machine's own
 	MaxSessions int      // 0: sshd's default, 10
+	SFTP        string   // how the sftp subsystem is run; empty: internal-sftp, "none": not at all
 	Config      []string // further lines of sshd_config
 }
 
@@ -39,6 +43,7 @@ type OpenSSH struct {
 
 	dir string
 	log log
+	pid int
 }
 
 // StartOpenSSH starts an sshd of the machine's openssh-server package, as a
@@ -57,7 +62,10 @@ func StartOpenSSH(tb TB, o OpenSSHOptions) *OpenSSH {
 			tb.Fatalf("prepare sshd: %v", err)
 		}
 	}
-	if o.Host == "" {
+	switch {
+	case o.Network != nil:
+		o.Host = o.Network.Addr.String()
+	case o.Host == "":
 		o.Host = "127.0.0.1"
 	}
 	for range 5 { // the port may have been taken meanwhile
@@ -124,9 +132,11 @@ func (s *OpenSSH) newKey(name string) ([]byte, ssh.PublicKey, error) {
 }
 
 // start writes the configuration for a free port and waits until sshd listens.
-func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
-	addr, err := freePort(o.Host)
-	if err != nil {
+func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) (err error) {
+	addr := netip.AddrPort{}
+	if o.Network != nil {
+		addr = netip.AddrPortFrom(o.Network.Addr, 2222) // nobody else is there
+	} else if addr, err = freePort(o.Host); err != nil {
 		return err
 	}
 	s.Addr = addr
@@ -134,7 +144,11 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
 	if err := os.WriteFile(s.path("sshd_config"), []byte(s.config(o)), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.Command(path, "-D", "-e", "-f", s.path("sshd_config"))
+	argv := []string{path, "-D", "-e", "-f", s.path("sshd_config")}
+	if o.Network != nil {
+		argv = o.Network.inside(argv[0], argv[1:]...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -142,9 +156,11 @@ func (s *OpenSSH) start(tb TB, path string, o OpenSSHOptions) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	s.pid = cmd.Process.Pid
 	listening, ended := make(chan struct{}), make(chan struct{})
 	go func() { s.log.follow(out, 1+len(o.MoreHosts), listening); _ = cmd.Wait(); close(ended) }()
-	end := func() { _ = cmd.Process.Kill(); <-ended }
+	// What serves a connection that is still open writes there, too, and lives on.
+	end := func() { _ = cmd.Process.Kill(); out.Close(); <-ended }
 	select {
 	case <-listening:
 		tb.Cleanup(end)
@@ -164,7 +180,10 @@ func (s *OpenSSH) config(o OpenSSHOptions) string {
 		"AuthorizedKeysFile "+s.path("authorized_keys"),
 		"StrictModes no", "UsePAM no", "PidFile none", "LogLevel VERBOSE",
 		"PermitRootLogin yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
-		"MaxStartups 100", "Subsystem sftp internal-sftp")
+		"MaxStartups 100")
+	if o.SFTP != "none" {
+		lines = append(lines, "Subsystem sftp "+cmp.Or(o.SFTP, "internal-sftp"))
+	}
 	for _, host := range o.MoreHosts {
 		lines = append(lines, "ListenAddress "+net.JoinHostPort(host, strconv.Itoa(int(s.Addr.Port()))))
 	}
@@ -181,6 +200,28 @@ func freePort(host string) (netip.AddrPort, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).AddrPort(), nil
+}
+
+// KillSessions ends, as a crash would, the processes of every connection, and
+// what they serve files with. New connections are accepted.
+func (s *OpenSSH) KillSessions() {
+	family := map[int]bool{s.pid: true}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for grown := true; grown; {
+		grown = false
+		for _, stat := range stats {
+			var pid, parent int
+			var name, state string
+			text, _ := os.ReadFile(stat)
+			if _, err := fmt.Sscanf(string(text), "%d %s %s %d", &pid, &name, &state, &parent); err == nil && family[parent] && !family[pid] {
+				family[pid], grown = true, true
+			}
+		}
+	}
+	delete(family, s.pid)
+	for pid := range family {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 // Log is what sshd has said.
@@ -279,4 +320,13 @@ func retry(name string, args ...string) (out []byte, err error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return out, err
+}
+
+// Authorize lets a key log in, a line as in authorized_keys, in the place of the one
+// that could.
+func (s *OpenSSH) Authorize(tb TB, line string) {
+	tb.Helper()
+	if err := os.WriteFile(s.path("authorized_keys"), []byte(line+"\n"), 0o644); err != nil {
+		tb.Fatalf("%v", err)
+	}
 }

@@ -29,6 +29,7 @@ type Proxy struct {
 	closed bool
 	count  int
 	budget int // bytes to the server before the next cut; negative for none
+	rate   int // bytes a second that are forwarded each way; 0 for any
 }
 
 // StartProxy starts a proxy on loopback that forwards to a server, each way
@@ -94,6 +95,14 @@ func (p *Proxy) CutAfter(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.budget = n
+}
+
+// Throttle has the proxy forward so many bytes a second each way; 0 for as many
+// as come.
+func (p *Proxy) Throttle(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytes
 }
 
 // spend takes what may be forwarded of data to the server, and reports whether
@@ -215,9 +224,12 @@ func (p *Proxy) read(from net.Conn, chunks chan<- chunk) {
 func (p *Proxy) write(to net.Conn, c chunk) bool {
 	time.Sleep(time.Until(c.due))
 	p.mu.Lock()
-	thaw := p.thaw
+	thaw, rate := p.thaw, p.rate
 	p.mu.Unlock()
 	<-thaw
+	if rate > 0 {
+		time.Sleep(time.Duration(len(c.data)) * time.Second / time.Duration(rate))
+	}
 	_, err := to.Write(c.data)
 	return err == nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -20,8 +21,8 @@ var signals = map[string]syscall.Signal{
 	"USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2,
 }
 
-// session serves one session channel: one command, and signals to it. As with
-// sshd, a client that goes away does not end the command.
+// session serves one session channel: one command, and signals to it, or SFTP.
+// As with sshd, a client that goes away does not end the command.
 func (s *Server) session(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -34,6 +35,10 @@ func (s *Server) session(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.R
 			var m struct{ Command string }
 			ok = ssh.Unmarshal(r.Payload, &m) == nil
 			p.command = m.Command
+		case r.Type == "subsystem" && p.command == "":
+			var m struct{ Name string }
+			ok = ssh.Unmarshal(r.Payload, &m) == nil && m.Name == "sftp"
+			p.command = "sftp"
 		case r.Type == "signal":
 			var m struct{ Name string }
 			ok = ssh.Unmarshal(r.Payload, &m) == nil && p.signal(signals[m.Name])
@@ -41,8 +46,11 @@ func (s *Server) session(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.R
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
 		}
-		if r.Type == "exec" && ok {
+		switch {
+		case r.Type == "exec" && ok:
 			running.Go(func() { s.execute(ctx, p) })
+		case r.Type == "subsystem" && ok:
+			running.Go(func() { p.serveFiles() })
 		}
 	}
 }
@@ -52,6 +60,20 @@ func (s *Server) execute(ctx context.Context, p *process) {
 	if s.o.Faults.Exec == nil || !s.o.Faults.Exec(p.command, p.ch) {
 		p.run(ctx)
 	}
+}
+
+// serveFiles is the SFTP of a host that is not OpenSSH: all sessions are served by
+// one process, this one.
+func (p *process) serveFiles() {
+	defer p.ch.Close()
+	server, err := sftp.NewServer(p.ch, sftp.WithServerWorkingDirectory(p.dir))
+	if err == nil {
+		err = server.Serve()
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	p.exit(err)
 }
 
 // process is the command of a session.

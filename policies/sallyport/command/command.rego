@@ -11,10 +11,12 @@ import data.sallyport.lib.reason
 permit if {
 	input.ops != []
 	[op | some op in input.ops; not permits(op); not customary(op)] == []
+	[op | some op in withheld; not customary(op)] == []
 	[profile | some profile in host.denied; not data.sallyport.profiles.named[profile]] == []
 }
 
-# What was read out of a command line is permitted by what permits the command.
+# What was read out of a command line is permitted by what permits the command,
+# but for files that are withheld.
 permits(op) if {
 	op.derived
 	some line in input.ops
@@ -40,7 +42,8 @@ understood(op) if op.command.canonical
 #   remedy: use ssh_run with a command that a granted profile has, or ask the operator
 reasons contains reason.of(rego.metadata.rule(), op.action) if {
 	some op in input.ops
-	not op.action in {"shell.run", "gateway.list", "gateway.read", "gateway.control"}
+	not op.action in {"shell.run", "conn.open", "gateway.list", "gateway.read", "gateway.control"}
+	not explained_file(op)
 	not permits(op)
 	not customary(op)
 }

@@ -9,28 +9,49 @@ import data.sallyport.lib.reason
 
 # refused are the commands to explain: those whose words are known, if the
 # caller may run anything at all.
-refused contains command if some command in array.slice(unpermitted, 0, 5)
+refused contains command if {
+	count(host.granted) > 0
+	some command in array.slice(unpermitted, 0, 5)
+}
 
 # A line has up to 64 commands; what is wrong with the first few is enough to
-# learn from.
-unpermitted := [command |
-	count(host.granted) > 0
-	some line in lines
-	line.certainty in {"static", "pattern"}
-	some command in line.commands
-	not permitted(command)
-]
+# learn from. What a tool does with a file is explained as the command that it
+# amounts to.
+unpermitted := array.concat(
+	[command |
+		some line in lines
+		line.certainty in {"static", "pattern"}
+		some command in line.commands
+		not permitted(command)
+	],
+	unreadable,
+)
 
 # METADATA
-# title: The program is in no profile that you have
+# title: The program is in nothing that you are granted
 # custom:
 #   code: command_program
 #   remedy: use one of the programs that are
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some command in refused
+	some command in array.slice(unpermitted, 0, 5)
+	count(sources) > 0
 	not known(command)
-	programs := {program | some table, _ in held; some program, _ in data.sallyport.profiles.commands[table]}
-	detail := sprintf("%s is not in %s, which has %s", [called(command), profiles, concat(", ", sort(programs))])
+	about(command) == []
+	has := concat(", ", [reason.quoted(program) | some program in sort(programs)])
+	detail := sprintf("%s is not in %s, which has %s", [called(command), concat(", ", sources), has])
+}
+
+# sources are what grants the caller programs: profiles, and rules.
+sources := array.concat(sort(host.granted), ["the rules of policy.yml" | host.allowing != []])
+
+programs contains program if {
+	some table, _ in held
+	some program, _ in data.sallyport.profiles.commands[table]
+}
+
+programs contains program if {
+	some rules in host.allowing
+	some program, _ in rules
 }
 
 # METADATA

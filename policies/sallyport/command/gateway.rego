@@ -2,8 +2,9 @@ package sallyport.command
 
 import data.sallyport.lib.reason
 
-# Everybody may ask which hosts there are and whether the gateway lives.
-permits(op) if op.action in {"gateway.list", "gateway.read"}
+# Everybody may ask which hosts there are, whether the gateway lives and by which
+# keys hosts know it, and close a connection: nobody has any but its own.
+permits(op) if op.action in {"gateway.list", "gateway.read", "identity.read", "conn.close"}
 
 # The gateway shows and stops nobody's tasks but the caller's own.
 permits(op) if op.action in {"task.read", "task.control"}

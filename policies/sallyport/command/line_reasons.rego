@@ -16,7 +16,7 @@ lines contains op.command if {
 # title: The command line cannot be judged
 # custom:
 #   code: command_not_understood
-#   remedy: write it as plain commands with literal words, joined by | && || or ;
+#   remedy: mend what it names; plain commands with literal words, joined by | && || or ;, are understood
 reasons contains reason.of(rego.metadata.rule(), line.error.message) if some line in lines
 
 # METADATA

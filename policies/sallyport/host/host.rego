@@ -1,17 +1,25 @@
 # METADATA
 # title: Who may use which host
 # description: |
-#   A host has to be in the inventory, of a kind whose shell is known, and some
-#   rule of policy.yml has to grant the caller a profile on it; the same goes for
-#   each jump host on the way. Which commands a profile permits is not asked here.
-#   Whoever could use a host may ask about it, and it is in the lists of nobody else.
+#   A host has to be of a kind whose shell is known, and in the inventory, or one
+#   that a rule of connect: lets the caller go to. Some rule of policy.yml has to
+#   grant the caller a profile, commands or files on it; the same goes for each jump
+#   host on the way. Which of them is not asked here. Whoever could use a host may
+#   ask about it and connect to it, and it is in the lists of nobody else.
 package sallyport.host
 
+import data.sallyport.file
 import data.sallyport.lib.reason
 
 permit if {
 	within_reach
 	some _ in granted
+	[op | some op in input.ops; asks_gateway(op)] == []
+}
+
+permit if {
+	within_reach
+	something_granted
 	[op | some op in input.ops; asks_gateway(op)] == []
 }
 
@@ -23,14 +31,32 @@ permit if {
 # A question about a host is answered to whoever could use the host.
 permit if {
 	within_reach
-	usable != set()
+	something_usable
 	asks_about_host
 }
+
+# Whoever may go to a host outside of the inventory may do so before anything is
+# granted there.
+permit if {
+	within_reach
+	something_usable
+	opens
+}
+
+# What the caller has of its own it may always let go.
+permit if settles
 
 within_reach if {
 	input.host.source == "inventory"
 	input.host.kind == "posix"
-	[hop | some hop in input.host.via; not holds(hop)] == []
+	[i | some i, _ in input.host.via; not holds(i)] == []
+}
+
+within_reach if {
+	input.host.source == "adhoc"
+	input.host.kind == "posix"
+	admission
+	[i | some i, _ in input.host.via; not holds(i)] == []
 }
 
 # METADATA
@@ -45,10 +71,38 @@ asks_about_host if {
 	[op | some op in input.ops; op.action != "gateway.read"] == []
 }
 
+opens if {
+	input.ops != []
+	[op | some op in input.ops; op.action != "conn.open"] == []
+}
+
+settles if {
+	input.ops != []
+	[op | some op in input.ops; not op.action in {"conn.close", "identity.read"}] == []
+}
+
+something_granted if some _ in granted
+
+something_granted if some _ in allowing
+
+something_granted if file.governs
+
+# METADATA
+# title: The caller could do something on the host
+something_usable if usable != set()
+
+something_usable if some _ in allowing
+
+something_usable if file.governs
+
+something_usable if admission
+
 # usable are the profiles that let the caller do something on the host.
 usable := granted - denied
 
-class := data.site.classes[data.site.hosts[input.host.alias].class]
+class := data.site.classes[data.site.hosts[input.host.alias].class] if input.host.source == "inventory"
+
+class := data.site.classes[admission.class] if input.host.source == "adhoc"
 
 # METADATA
 # title: Profiles that some rule grants the caller on the host
@@ -72,21 +126,52 @@ denied contains profile if {
 	some profile, _ in class.deny.groups[group]
 }
 
-# holds says that the caller holds some profile on a jump host.
-holds(hop) if some _ in hop_class(hop).allow.any
+# METADATA
+# title: Rules that allow the caller commands on the host, by program
+# description: |
+#   Maps from the name of a program to the ids of the rules about it; those under
+#   the empty name are about any.
+allowing := held(class.allow.commands)
 
-holds(hop) if some _ in hop_class(hop).allow.subjects[input.subject.id]
+# METADATA
+# title: Rules that deny the caller commands on the host, by program
+denying := held(class.deny.commands)
 
-holds(hop) if {
+held(commands) := [] if {
+	commands == {"any": {}, "groups": {}, "subjects": {}}
+} else := array.concat(
+	[rules | rules := commands.any; rules != {}],
+	array.concat(
+		[rules | rules := commands.subjects[input.subject.id]],
+		[rules | some group in input.subject.groups; rules := commands.groups[group]],
+	),
+)
+
+# holds says that some rule grants the caller something on a jump host, by its
+# position, or lets the caller go there.
+holds(i) if some _ in held(hop_class(i).allow.commands)
+
+holds(i) if some _ in hop_class(i).allow.any
+
+holds(i) if some _ in hop_class(i).allow.subjects[input.subject.id]
+
+holds(i) if {
 	some group in input.subject.groups
-	some _ in hop_class(hop).allow.groups[group]
+	some _ in hop_class(i).allow.groups[group]
 }
 
-hop_class(hop) := data.site.classes[data.site.hosts[hop.alias].class]
+holds(i) if count(file.about_caller(hop_class(i).files.allow)) > 0
 
-asks_gateway(op) if startswith(op.action, "gateway.")
+holds(i) if {
+	input.host.via[i].source == "adhoc"
+	admits(hop_place(i))
+}
 
-asks_gateway(op) if startswith(op.action, "task.")
+hop_class(i) := data.site.classes[data.site.hosts[input.host.via[i].alias].class] if {
+	input.host.via[i].source == "inventory"
+}
+
+asks_gateway(op) if strings.any_prefix_match(op.action, ["gateway.", "task.", "conn.close", "identity."])
 
 # METADATA
 # title: The host is not in the inventory
@@ -99,12 +184,12 @@ reasons contains reason.of(rego.metadata.rule(), input.host.alias) if {
 }
 
 # METADATA
-# title: Only hosts of the inventory may be used
+# title: The host is from somewhere that no rule knows
 # custom:
 #   code: host_source
 #   remedy: use an alias that ssh_list_hosts shows, or ask the operator to add the host to servers.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	not input.host.source in {"inventory", "gateway"}
+	not input.host.source in {"inventory", "adhoc", "gateway"}
 	detail := sprintf("%s comes from %q", [input.host.hostname, input.host.source])
 }
 
@@ -114,7 +199,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_kind
 #   remedy: pick another host; the operator sets kind in servers.yml, and only posix says what its shell understands
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	input.host.source == "inventory"
+	input.host.source in {"inventory", "adhoc"}
 	input.host.kind != "posix"
 	detail := sprintf("%s is of kind %q", [input.host.alias, input.host.kind])
 }
@@ -125,8 +210,10 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_not_granted
 #   remedy: pick another host, or ask the operator for a rule in policy.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	data.site.hosts[input.host.alias]
-	count(granted) == 0
+	class
+	not settles
+	not something_granted
+	not admitted_only
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
 
@@ -136,9 +223,9 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_denied
 #   remedy: pick another host; a rule of policy.yml that denies goes over those that allow
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	asks_about_host
-	count(granted) > 0
-	count(usable) == 0
+	approaches
+	something_granted
+	not something_usable
 	detail := sprintf("%s on %s", [input.subject.id, input.host.alias])
 }
 
@@ -148,8 +235,10 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 #   code: host_hop_not_granted
 #   remedy: ask the operator for a rule in policy.yml that covers the jump host, too
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some hop in input.host.via
-	not holds(hop)
+	some i, hop in input.host.via
+	hop.source != "adhoc"
+	not settles
+	not holds(i)
 	detail := sprintf("%s on %s, which is on the way to %s", [input.subject.id, hop.alias, input.host.alias])
 }
 
@@ -161,11 +250,23 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 reasons contains reason.of(rego.metadata.rule(), action) if some action in misplaced
 
 misplaced contains op.action if {
-	input.host.source == "inventory"
+	input.host.source in {"inventory", "adhoc"}
 	not asks_about_host
+	not settles
 	some op in input.ops
 	asks_gateway(op)
 }
+
+# admitted_only says that the call is about nothing but the way to a host that the
+# caller may go to.
+admitted_only if {
+	admission
+	approaches
+}
+
+approaches if asks_about_host
+
+approaches if opens
 
 misplaced contains op.action if {
 	input.host.source == "gateway"

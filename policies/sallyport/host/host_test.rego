@@ -38,6 +38,38 @@ test_not_granted[name] if {
 	{reason.detail | some reason in reasons} == {"agent-7 on readonly"}
 }
 
+by_rules := {
+	"any": commands({"any": {"uptime": ["0.0"]}}),
+	"subject": commands({"subjects": {"agent-7": {"uptime": ["0.0"]}}}),
+	"group": commands({"groups": {"sre": {"uptime": ["0.0"]}}}),
+}
+
+commands(held) := object.union(none, {"commands": object.union(none, held)})
+
+# Who is allowed commands may use the host, and ask about it; what is denied is
+# for the commands.
+test_granted_by_rules[name] if {
+	some name, grants in by_rules
+	site := replaced({"allow": grants, "deny": by_rules.any})
+	some call in [uptime, about({})]
+	permitted(call, site)
+	host.reasons == set() with input as call with data.site as site
+	host.allowing == [{"uptime": ["0.0"]}] with input as call with data.site as site
+	host.denying == [{"uptime": ["0.0"]}] with input as call with data.site as site
+}
+
+test_not_granted_by_rules[name] if {
+	some name, grants in {
+		"nobody": commands({}),
+		"another subject": commands({"subjects": {"agent-8": {"uptime": ["0.0"]}}}),
+		"another group": commands({"groups": {"dba": {"uptime": ["0.0"]}}}),
+	}
+	site := replaced({"allow": grants, "deny": none})
+	not permitted(uptime, site)
+	reasons := host.reasons with input as uptime with data.site as site
+	{reason.code | some reason in reasons} == {"host_not_granted"}
+}
+
 test_denied[name] if {
 	some name, grants in granting
 	site := replaced({"allow": none, "deny": grants})
@@ -57,7 +89,7 @@ test_unknown_host if {
 }
 
 test_source if {
-	call := changed({"source": "adhoc"})
+	call := changed({"source": "elsewhere"})
 	not host.permit with input as call with data.site as fixture.site
 	codes(call) == {"host_source"}
 }
@@ -73,12 +105,12 @@ test_hop[name] if {
 	some name, tc in {
 		"granted to all": {"alias": "ops", "class": {"allow": granting.any, "deny": none}, "codes": set()},
 		"granted to subject": {"alias": "ops", "class": {"allow": granting.subject, "deny": none}, "codes": set()},
+		"granted by rules": {"alias": "ops", "class": {"allow": by_rules.group, "deny": none}, "codes": set()},
 		"granted to group": {"alias": "ops", "class": {"allow": granting.group, "deny": none}, "codes": set()},
 		"not granted": {"alias": "ops", "class": {"allow": none, "deny": none}, "codes": {"host_hop_not_granted"}},
 		"not in the inventory": {"alias": "x", "class": {}, "codes": {"host_hop_not_granted"}},
 	}
-	hop := {"alias": tc.alias, "hostname": "hop", "port": 22, "addresses": []}
-	call := changed({"via": [hop]})
+	call := changed(hop({"alias": tc.alias}))
 	site := object.union(
 		object.remove(fixture.site, ["classes"]),
 		{"classes": object.union(object.remove(fixture.site.classes, ["ops"]), {"ops": tc.class})},
@@ -89,6 +121,11 @@ test_hop[name] if {
 }
 
 test_task if host.permit with input as fixture.ask("task.read", "status") with data.site as fixture.site
+
+test_own[action] if {
+	some action in ["conn.close", "identity.read"]
+	host.permit with input as fixture.ask(action, "") with data.site as fixture.site
+}
 
 test_gateway if {
 	call := fixture.ask("gateway.list", "hosts")
@@ -133,7 +170,7 @@ test_asking_about_a_host_that_is_not_there if {
 test_asking_about_a_host_out_of_reach[code] if {
 	some code, fields in {
 		"host_kind": {"kind": "network"},
-		"host_hop_not_granted": {"via": [{"alias": "x", "hostname": "hop", "port": 22, "addresses": []}]},
+		"host_hop_not_granted": hop({"alias": "x"}),
 	}
 	call := about(fields)
 	not host.permit with input as call with data.site as fixture.site

@@ -2,8 +2,9 @@
 # title: How much a call may use
 # description: |
 #   Limits come from policy.yml by way of the host, or from its defaults for a
-#   call to the gateway itself; a custom package may narrow them. Zero is no
-#   limit. The gateway takes the smaller of these and what the caller asks for.
+#   call to the gateway itself or to a host outside of the inventory; a custom
+#   package may narrow them. Zero is no limit. The gateway takes the smaller of
+#   these and what the caller asks for.
 package sallyport.limit
 
 import data.sallyport.lib.reason
@@ -28,6 +29,8 @@ limits := {
 own := data.site.hosts[input.host.alias].limits if input.host.source == "inventory"
 
 own := data.site.limits if input.host.source == "gateway"
+
+own := data.site.limits if input.host.source == "adhoc"
 
 narrower := [bounds | some name; bounds := data.custom[name].limits]
 

@@ -39,6 +39,13 @@ test_of_the_gateway if {
 	got.seconds == 7
 }
 
+test_of_a_host_outside if {
+	site := object.union(fixture.site, {"limits": {"seconds": 7}})
+	call := object.union(uptime, {"host": {"source": "adhoc"}})
+	got := limit.limits with input as call with data.site as site
+	got.seconds == 7
+}
+
 test_undefined if {
 	call := fixture.run("web9", [["uptime"]])
 	not limit.permit with input as call with data.site as fixture.site

@@ -8,63 +8,215 @@
 package sallyport.uses
 
 import data.sallyport
+import data.sallyport.command
+import data.sallyport.file
 import data.sallyport.host
 import data.sallyport.lib.grammar
+import data.sallyport.lib.rule
 
 # METADATA
 # title: The rules, by name and line
 grants contains grant if {
 	sallyport.decision.allow
-	some profile in needed
-	some grant in held(host.class.allow, profile)
+	some grant in needed
 }
 
-# On the way any profile will do.
 grants contains grant if {
 	sallyport.decision.allow
-	some hop in input.host.via
-	some profile, _ in data.sallyport.profiles.named
-	some grant in held(host.hop_class(hop).allow, profile)
+	some grant in leading
 }
 
-grants contains grant if {
-	some profile in host.denied
-	permits(profile)
-	some grant in held(host.class.deny, profile)
+grants contains grant if some grant in refusing
+
+grants contains grant if some grant in confining
+
+# Rules that allow.
+
+# needed are the rules that grant what a call does.
+needed contains grant if some grant in permitting
+
+# What permits it is a package of this site's, or nothing is needed but that
+# something is granted. Which of the rules does that is not known.
+needed contains grant if {
+	permitting == set()
+	needs_something
+	some grant in held(host.class)
 }
 
-# Whoever asks about a host makes use of nothing that is granted there, but of
-# what is denied: it may hide the host.
-grants contains grant if {
-	count(host.granted) > 0
-	count(host.usable) == 0
-	some profile in host.denied
-	some grant in held(host.class.deny, profile)
-}
-
-needed contains profile if {
+permitting contains grant if {
 	some profile in host.granted
-	permits(profile)
+	permits(profile, commands_judged)
+	some grant in by_profile(host.class.allow, profile)
 }
 
-# Which profile another op needs is not known here.
-needed contains profile if {
-	some profile in host.granted
+permitting contains grant if {
+	some call in commands_judged
+	said := rule.spoken(call)
+	some id in command.rules_about(host.allowing, rule.key(call))
+	rule.allows(data.site.rules[id], said)
+	grant := stands(data.site.rules[id])
+}
+
+permitting contains grant if {
+	file.governs
+	some op in file.ops
+	some face in file.faces(op)
+	some found in file.allowed_by(op, file.verbs[op.action], face)
+	file.keeps(op, found)
+	grant := stands(found)
+}
+
+# commands_judged are the commands that profiles and rules on commands have the
+# say about.
+commands_judged contains call if {
 	some op in input.ops
+	some call in op.command.commands
+}
+
+commands_judged contains call if {
+	not file.governs
+	some op in file.ops
+	judged_as_command(op)
+	some call in command.equivalents(op)
+}
+
+judged_as_command(op) if not op.derived
+
+judged_as_command(op) if {
+	some line in input.ops
+	op.path == line.command.cwd
+}
+
+permits(profile, commands) if {
+	some call in commands
+	grammar.permits(data.sallyport.profiles.named[profile], call)
+}
+
+# Who asks about a host makes use of nothing that is granted there, and nor does
+# who only goes to a host that a rule of connect: leads to.
+needs_something if {
+	not host.stays
+	not host.admitted_only
+}
+
+# leading are the rules that let the caller go to the host, and pass those on the
+# way, where whatever is granted will do.
+leading contains stands(host.admission) if not host.settles
+
+leading contains grant if {
+	not host.settles
+	some i, _ in input.host.via
+	some grant in held(host.hop_class(i))
+}
+
+leading contains stands(host.admits(host.hop_place(i))) if {
+	not host.settles
+	some i, hop in input.host.via
+	hop.source == "adhoc"
+}
+
+# Rules that deny.
+
+refusing contains grant if {
+	some profile in host.denied
+	permits(profile, commands_seen)
+	some grant in by_profile(host.class.deny, profile)
+}
+
+# It hides the host, or keeps everybody away from it.
+refusing contains grant if {
+	host.something_granted
+	not host.something_usable
+	some profile in host.denied
+	some grant in by_profile(host.class.deny, profile)
+}
+
+refusing contains grant if {
+	some op in input.ops
+	some call in command.calls(op)
+	heard := rule.heard(call, command.moves(op))
+	some id in command.rules_about(host.denying, call.program)
+	rule.denies(data.site.rules[id], heard)
+	grant := stands(data.site.rules[id])
+}
+
+refusing contains grant if {
+	some op in file.ops
+	some [_, id] in file.denials(op)
+	grant := stands(data.site.files[id])
+}
+
+# It is not known whether the path is one of those.
+refusing contains grant if {
+	some op in file.ops
+	not op.under
+	some index in file.denying
+	some id in index[file.verbs[op.action]].rules
+	grant := stands(data.site.files[id])
+}
+
+refusing contains grant if {
+	some place in host.unlisted
+	some i in host.about_caller(data.site.connect.deny)
+	found := data.site.adhoc[i]
+	host.names(found, place)
+	host.touches(found, place)
+	grant := stands(found)
+}
+
+# commands_seen are the commands that a rule that denies has the say about.
+commands_seen contains call if {
+	some op in input.ops
+	some call in command.commands_of(op)
+}
+
+# confining are the rules on files that keep the caller from a file only because
+# there are such rules: without any, profiles would have the say.
+confining contains grant if {
+	file.governs
+	some op in file.ops
+	not file.granted(op)
+	open_otherwise(op)
+	some index in file.allowing
+	some id in index[_].rules
+	grant := stands(data.site.files[id])
+}
+
+open_otherwise(op) if {
 	not op.derived
-	not op.command
-	not host.asks_gateway(op)
+	command.readable(op)
 }
 
-# permits says that a profile permits some command of the call.
-permits(profile) if {
-	some op in input.ops
-	some command in op.command.commands
-	grammar.permits(data.sallyport.profiles.named[profile], command)
+open_otherwise(op) if {
+	op.derived
+	some line in input.ops
+	some call in line.command.commands
+	call.id == op.call
+	command.permitted(call)
 }
 
-# held are the rules by which the caller holds a profile.
-held(grants, profile) := (everybody | own) | shared if {
+# Where rules stand.
+
+stands(found) := {"rule": found.rule, "line": found.line}
+
+# held are all rules that grant the caller something on the hosts of a class.
+held(class) := (profiles | commands) | files if {
+	profiles := {grant |
+		some profile, _ in data.sallyport.profiles.named
+		some grant in by_profile(class.allow, profile)
+	}
+	commands := {stands(data.site.rules[id]) |
+		some rules in host.held(class.allow.commands)
+		some id in rules[_]
+	}
+	files := {stands(data.site.files[id]) |
+		some index in file.about_caller(class.files.allow)
+		some id in index[_].rules
+	}
+}
+
+# by_profile are the rules by which the caller holds a profile.
+by_profile(grants, profile) := (everybody | own) | shared if {
 	everybody := {grant | grant := grants.any[profile]}
 	own := {grant | grant := grants.subjects[input.subject.id][profile]}
 	shared := {grant | some group in input.subject.groups; grant := grants.groups[group][profile]}

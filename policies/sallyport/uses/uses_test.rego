@@ -32,10 +32,13 @@ asked := object.union(fixture.ask("gateway.read", ""), {
 	"host": {"alias": "readonly", "kind": "posix", "source": "inventory"},
 })
 
-via(alias) := object.union(fixture.run("ops", [["uptime"]]), {"host": {"via": [{
-	"alias": alias, "hostname": "hop", "port": 22,
-	"addresses": fixture.base.network.addresses,
-}]}})
+via(fields) := object.union(fixture.run("ops", [["uptime"]]), {"host": {"via": [object.union(
+	{
+		"alias": "", "hostname": "hop", "port": 22, "user": "ops", "source": "inventory",
+		"addresses": fixture.base.network.addresses,
+	},
+	fields,
+)]}})
 
 restart := object.union(fixture.run("readonly", []), {"ops": [{
 	"action": "shell.run", "effect": "execute", "derived": false, "call": 0,
@@ -64,11 +67,140 @@ test_uses[name] if {
 		"asks about the host": {"call": asked, "class": undenied, "want": set()},
 		"asks about a hidden host": {"call": asked, "class": denied_all, "want": {"d"}},
 		"on the way": {
-			"call": via("readonly"), "class": undenied,
+			"call": via({"alias": "readonly"}), "class": undenied,
 			"want": {"for all", "for sre", "for the agent", "for the agent, too", "rules[0]"},
 		},
 	}
-	got := uses.grants with input as tc.call with data.site as site(tc.class)
-		with data.custom.team.permit as {read}
-	{grant.rule | some grant in got} == tc.want
+	used(tc.call, site(tc.class)) == tc.want
+}
+
+used(call, of_site) := {grant.rule | some grant in got} if {
+	got := uses.grants with input as call with data.site as of_site with data.custom.team.permit as {read}
+}
+
+# Rules on commands.
+
+ruled := object.union(by_rules, {
+	"hosts": {"ops": {"class": "profile", "limits": fixture.limits}},
+	"classes": {"profile": {
+		"allow": fixture.granted({"ops": rule("ops")}), "deny": fixture.granted({}), "files": fixture.no_files,
+	}},
+})
+
+by_rules := fixture.ruled(
+	[
+		{"programs": ["uptime"]},
+		{"kind": "structured", "programs": ["df"], "prefix": ["-h"], "most": 1},
+		{"programs": ["cat"]},
+	],
+	[{"rule": "no sudo", "programs": ["sudo"]}],
+)
+
+on_web(lines) := object.union(fixture.run("web", lines), {"host": {"alias": "web"}})
+
+sudo := object.union(on_web([]), {"ops": [{
+	"action": "shell.run", "effect": "execute", "derived": false, "call": 0,
+	"command": fixture.wrapped([["sudo"]], ["uptime"]),
+}]})
+
+test_uses_of_rules_on_commands[name] if {
+	some name, tc in {
+		"allowed": {"call": on_web([["uptime"], ["df", "-h"]]), "want": {"rules[0]", "rules[1]"}},
+		"other words": {"call": on_web([["df", "-k"]]), "want": set()},
+		"denied": {"call": sudo, "want": {"no sudo"}},
+		"as a command": {
+			"call": fixture.call("web", [fixture.op("file.read", "/etc/hosts")]),
+			"want": {"rules[2]"},
+		},
+		"another op": {"call": fixture.call("web", [read]), "want": {"rules[0]", "rules[1]", "rules[2]"}},
+		"connects": {"call": fixture.call("web", [opening]), "want": {"rules[0]", "rules[1]", "rules[2]"}},
+		"lets go": {"call": fixture.call("web", [fixture.ask("conn.close", "").ops[0]]), "want": set()},
+		"on the way": {"call": via({"alias": "web"}), "want": {"ops", "rules[0]", "rules[1]", "rules[2]"}},
+	}
+	used(tc.call, ruled) == tc.want
+}
+
+opening := {"action": "conn.open", "effect": "link", "derived": false, "call": 0}
+
+# Rules on files.
+
+srv := fixture.index({"rules": ["srv", "logs"], "under": {"/srv": ["srv"], "/var/log": ["logs"]}})
+
+secret := fixture.index({"rules": ["secret"], "under": {"/srv/secret": ["secret"]}, "above": {"/srv": ["secret"]}})
+
+governed := fixture.with_files(
+	"readonly",
+	{name: fixture.file_rule({"rule": name}) | some name in ["srv", "logs", "secret"]},
+	{"allow": {"any": {"read": srv}}, "deny": {"any": {"read": secret}}},
+)
+
+derived(path) := object.union(fixture.op("file.read", path), {"derived": true})
+
+tail(path) := object.union(fixture.run("readonly", [["tail", path]]), {"ops": array.concat(
+	fixture.run("readonly", [["tail", path]]).ops,
+	[derived(path)],
+)})
+
+in_directory(path) := object.union(fixture.base, {"host": {"alias": "readonly"}, "ops": [
+	{
+		"action": "shell.run", "effect": "execute", "derived": false, "call": 0,
+		"command": object.union(fixture.line([["uptime"]]), {"cwd": path}),
+	},
+	object.union(fixture.op("file.list", path), {"derived": true}),
+]})
+
+reading(path) := fixture.call("readonly", [fixture.op("file.read", path)])
+
+test_uses_of_rules_on_files[name] if {
+	some name, tc in {
+		"read": {"call": reading("/srv/a"), "want": {"srv"}},
+		"by a command": {"call": tail("/var/log/a"), "want": {"logs", "rules[0]"}},
+		"no file": {"call": fixture.run("readonly", [["uptime"]]), "want": {"rules[0]"}},
+		"denied": {"call": reading("/srv/secret/a"), "want": {"secret"}},
+		"might be denied": {"call": reading("a"), "want": {"secret"}},
+		"in the way of a tool": {"call": reading("/etc/hosts"), "want": {"srv", "logs"}},
+		"in the way of a command": {"call": tail("/etc/hosts"), "want": {"srv", "logs"}},
+		"not allowed anyway": {"call": tail("/root/x"), "want": set()},
+	}
+	used(tc.call, governed) == tc.want
+}
+
+test_uses_of_profiles_for_files[name] if {
+	some name, tc in {
+		"by a tool": {"call": reading("/var/log/a"), "want": {"rules[0]"}},
+		"where a command works": {"call": in_directory("/var/log"), "want": {"rules[0]"}},
+		"denied": {"call": reading("/root/a"), "want": set()},
+	}
+	used(tc.call, fixture.site) == tc.want
+}
+
+# Rules on connections.
+
+lab := {
+	"rule": "lab", "line": 1, "says": "*.lab.example",
+	"hosts": [{"text": "*.lab.example", "expression": `^(?s:[a-z0-9._-]*\.lab\.example)$`}],
+	"anywhere": true, "networks": {"4": {}, "6": {}}, "ports": {}, "users": {}, "keys": {},
+	"any_way": true, "via": {}, "class": "readonly",
+}
+
+connected(deny) := object.union(fixture.site, {
+	"adhoc": [lab, object.union(lab, {"rule": "not this", "class": ""}), object.union(lab, {"rule": "second"})],
+	"connect": {"allow": object.union(fixture.nobody, {"any": [0, 2]}), "deny": object.union(fixture.nobody, deny)},
+})
+
+box := {"source": "adhoc", "alias": "box", "hostname": "box.lab.example"}
+
+test_uses_of_rules_on_connections[name] if {
+	some name, tc in {
+		"runs": {"ops": fixture.run("", [["uptime"]]).ops, "deny": {}, "want": {"lab", "rules[0]"}},
+		"connects": {"ops": [opening], "deny": {}, "want": {"lab"}},
+		"denied": {"ops": [opening], "deny": {"any": [1]}, "want": {"not this"}},
+		"lets go": {"ops": fixture.ask("conn.close", "").ops, "deny": {"any": [1]}, "want": set()},
+	}
+	call := object.union(fixture.base, {"host": box, "ops": tc.ops})
+	used(call, connected(tc.deny)) == tc.want
+}
+
+test_uses_of_rules_on_the_way if {
+	used(via(box), connected({})) == {"lab", "rules[0]"}
 }

@@ -20,6 +20,7 @@ import (
 
 type options struct {
 	era, url, token, alias, allow, deny, slow string
+	leave                                     bool
 	command                                   []string
 }
 
@@ -57,6 +58,7 @@ func main() {
 	flag.StringVar(&o.allow, "allow", "uptime", "")
 	flag.StringVar(&o.deny, "deny", "uptime; id", "")
 	flag.StringVar(&o.slow, "slow", "sleep 60", "")
+	flag.BoolVar(&o.leave, "leave", false, "")
 	flag.Parse()
 	o.command = flag.Args()
 
@@ -96,6 +98,9 @@ func try(o options) (map[string]string, error) {
 	})
 	if c.ClientSession, err = sdk.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: o.era}); err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if o.leave {
+		return nil, leave(ctx, c)
 	}
 	results := map[string]string{}
 	for _, check := range checks {
@@ -310,30 +315,55 @@ func prompts(ctx context.Context, c *client) error {
 	return nil
 }
 
-// cancel wants one call to show progress and cancels it then; the session must
-// be usable afterwards.
-func cancel(ctx context.Context, c *client) error {
+// runSlow makes the slow call and returns when the command runs. How the call
+// ended is sent on the channel.
+func (c *client) runSlow(ctx context.Context) (ended chan error, err error) {
 	for len(c.progress) > 0 {
 		<-c.progress
 	}
-	brief, stop := context.WithCancel(ctx)
-	defer stop()
-	ended := make(chan error, 1)
+	ended = make(chan error, 1)
 	go func() {
-		_, err := c.call(brief, "ssh_run", map[string]any{"alias": c.alias, "command": c.slow})
+		_, err := c.call(ctx, "ssh_run", map[string]any{"alias": c.alias, "command": c.slow})
 		ended <- err
 	}()
-	select {
-	case <-c.progress:
-	case err := <-ended:
-		return fmt.Errorf("ended without progress: %v", err)
-	case <-time.After(20 * time.Second):
-		return errors.New("no progress")
+	late := time.After(20 * time.Second)
+	for {
+		select {
+		case p := <-c.progress:
+			if strings.Contains(p.Message, "running") {
+				return ended, nil
+			}
+		case err := <-ended:
+			return nil, fmt.Errorf("ended before it was said to run: %v", err)
+		case <-late:
+			return nil, errors.New("it is not said to run")
+		}
+	}
+}
+
+// leave vanishes, without a word, while a command runs.
+func leave(ctx context.Context, c *client) error {
+	if _, err := c.runSlow(ctx); err != nil {
+		return err
+	}
+	fmt.Println(`{"ok": true}`)
+	os.Exit(0)
+	return nil
+}
+
+// cancel wants one call to show progress and cancels it when the command runs;
+// the session must be usable afterwards.
+func cancel(ctx context.Context, c *client) error {
+	brief, stop := context.WithCancel(ctx)
+	defer stop()
+	ended, err := c.runSlow(brief)
+	if err != nil {
+		return err
 	}
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("the cancelled call ended with %v", err)
 	}
-	_, err := c.call(ctx, "ssh_plan", map[string]any{"alias": c.alias, "command": c.allow})
+	_, err = c.call(ctx, "ssh_plan", map[string]any{"alias": c.alias, "command": c.allow})
 	return err
 }

@@ -1,0 +1,277 @@
+package tools
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// change is an edit of a text. It is made here, on the content, not on the host.
+type change struct {
+	operation string
+	old, new  string // of replace
+	pattern   string // of regex, and of those that pick lines
+	content   string // of those that bring lines
+	line      int    // from 1; 0 for none
+	from, to  int    // lines, both included; 0 for none
+	all       bool   // every match; otherwise there has to be exactly one
+}
+
+// editError is why a change cannot be made to a text.
+type editError struct{ code, message, remedy string }
+
+func (e *editError) Error() string { return e.message + "; " + e.remedy }
+
+// operations make a change to a text: what it becomes, and how many places of
+// it changed.
+var operations = map[string]func(change, string) (string, int, error){
+	"replace":      change.replace,
+	"regex":        change.regex,
+	"insert":       change.insert,
+	"append":       change.append,
+	"prepend":      change.prepend,
+	"delete":       change.delete,
+	"replace_line": change.replaceLine,
+}
+
+func (c change) replace(text string) (string, int, error) {
+	var at []int
+	for end := 0; ; {
+		i := strings.Index(text[end:], c.old)
+		if i < 0 {
+			break
+		}
+		at = append(at, lineAt(text, end+i))
+		end += i + len(c.old)
+	}
+	if err := c.counted(len(at), "old_text", at); err != nil {
+		return "", 0, err
+	}
+	return strings.ReplaceAll(text, c.old, c.new), len(at), nil
+}
+
+func lineAt(text string, offset int) int { return 1 + strings.Count(text[:offset], "\n") }
+
+func (c change) regex(text string) (string, int, error) {
+	re, err := c.compile()
+	if err != nil {
+		return "", 0, err
+	}
+	found := re.FindAllStringSubmatchIndex(text, -1)
+	var at []int
+	for _, m := range found {
+		at = append(at, lineAt(text, m[0]))
+	}
+	if err := c.counted(len(found), "pattern", at); err != nil {
+		return "", 0, err
+	}
+	var b strings.Builder
+	end := 0
+	for _, m := range found {
+		b.WriteString(text[end:m[0]])
+		b.Write(re.ExpandString(nil, expansion(c.new), text, m))
+		end = m[1]
+	}
+	return b.String() + text[end:], len(found), nil
+}
+
+// expansion turns \1 to \9 and \0 into what regexp expands, and leaves all else
+// as it is.
+func expansion(replacement string) string {
+	var b strings.Builder
+	for i := 0; i < len(replacement); i++ {
+		switch r := replacement[i]; {
+		case r == '$':
+			b.WriteString("$$")
+		case r == '\\' && i+1 < len(replacement) && replacement[i+1] >= '0' && replacement[i+1] <= '9':
+			i++
+			fmt.Fprintf(&b, "${%c}", replacement[i])
+		case r == '\\' && i+1 < len(replacement) && strings.IndexByte(`\nt`, replacement[i+1]) >= 0:
+			i++
+			b.WriteByte(map[byte]byte{'\\': '\\', 'n': '\n', 't': '\t'}[replacement[i]])
+		default:
+			b.WriteByte(r)
+		}
+	}
+	return b.String()
+}
+
+func (c change) compile() (*regexp.Regexp, error) {
+	re, err := regexp.Compile("(?m:" + c.pattern + ")")
+	if err != nil {
+		return nil, &editError{"edit_pattern", "pattern is no regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: "), "write it in the syntax of RE2"}
+	}
+	return re, nil
+}
+
+// counted refuses a change to a place that is not there, or to one of several.
+func (c change) counted(n int, what string, at []int) error {
+	switch {
+	case n == 0:
+		return &editError{"edit_no_match", what + " is not in the file", "read the file, and give what is there, blanks and line ends included"}
+	case n > 1 && !c.all:
+		return &editError{
+			"edit_ambiguous", fmt.Sprintf("%s is in the file %d times, in %s", what, n, listLines(at)),
+			"make it longer so that it is there once, or set global",
+		}
+	}
+	return nil
+}
+
+func listLines(at []int) string {
+	at = slices.Compact(slices.Clone(at))
+	var words []string
+	for _, n := range at[:min(len(at), 10)] {
+		words = append(words, fmt.Sprint(n))
+	}
+	if len(at) > len(words) {
+		words = append(words, "...")
+	}
+	if len(words) == 1 {
+		return "line " + words[0]
+	}
+	return "lines " + strings.Join(words, ", ")
+}
+
+// split is a text as lines, each with its end; the last one may have none.
+func split(text string) []string { return slices.Collect(strings.Lines(text)) }
+
+// ending is how the lines of a text end.
+func ending(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	if strings.HasSuffix(first, "\r") {
+		return "\r\n"
+	}
+	return "\n"
+}
+
+// block is the content as lines that end like those of a text.
+func (c change) block(text string) []string {
+	end := ending(text)
+	content := strings.ReplaceAll(strings.TrimSuffix(c.content, "\n"), "\r\n", "\n")
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSuffix(content, "\r"), "\n") {
+		lines = append(lines, line+end)
+	}
+	return lines
+}
+
+// closed is a text as lines all of which have an end, and whether the last one
+// had.
+func closed(text string) (lines []string, whole bool) {
+	lines = split(text)
+	n := len(lines)
+	whole = n == 0 || strings.HasSuffix(lines[n-1], "\n")
+	if !whole {
+		lines[n-1] += ending(text)
+	}
+	return lines, whole
+}
+
+// join is the opposite of closed.
+func join(lines []string, whole bool) string {
+	text := strings.Join(lines, "")
+	if !whole {
+		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	}
+	return text
+}
+
+func (c change) insert(text string) (string, int, error) {
+	lines, whole := closed(text)
+	if c.line > len(lines)+1 {
+		return "", 0, noLine(c.line, len(lines))
+	}
+	if c.line == len(lines)+1 {
+		whole = true
+	}
+	return join(slices.Insert(lines, c.line-1, c.block(text)...), whole), 1, nil
+}
+
+func noLine(n, most int) error {
+	return &editError{"edit_no_line", fmt.Sprintf("the file has no line %d, it has %d", n, most), "read the file and give a line that is there"}
+}
+
+func (c change) append(text string) (string, int, error)  { return c.beside(text, 1) }
+func (c change) prepend(text string) (string, int, error) { return c.beside(text, 0) }
+
+// beside puts the content before (0) or behind (1) the lines that match, or
+// the whole text.
+func (c change) beside(text string, behind int) (string, int, error) {
+	lines, whole := closed(text)
+	block := c.block(text)
+	if c.pattern == "" {
+		if behind == 1 {
+			return join(append(lines, block...), true), 1, nil
+		}
+		return join(append(block, lines...), whole || len(lines) == 0), 1, nil
+	}
+	at, err := c.picked(lines)
+	if err != nil {
+		return "", 0, err
+	}
+	for _, i := range slices.Backward(at) {
+		if i+behind == len(lines) {
+			whole = true
+		}
+		lines = slices.Insert(lines, i+behind, block...)
+	}
+	return join(lines, whole), len(at), nil
+}
+
+func (c change) delete(text string) (string, int, error) {
+	return c.instead(text, nil)
+}
+
+func (c change) replaceLine(text string) (string, int, error) {
+	return c.instead(text, c.block(text))
+}
+
+// instead puts a block in the place of lines. A range is one place.
+func (c change) instead(text string, block []string) (string, int, error) {
+	lines, whole := closed(text)
+	at, err := c.picked(lines)
+	if err != nil {
+		return "", 0, err
+	}
+	n, length := len(at), 1
+	if c.from > 0 {
+		at, length = at[:1], n
+	}
+	for _, i := range slices.Backward(at) {
+		lines = slices.Replace(lines, i, i+length, block...)
+	}
+	return join(lines, whole), n, nil
+}
+
+// picked are the indices of the lines that a change is about.
+func (c change) picked(lines []string) ([]int, error) {
+	switch {
+	case c.line > 0:
+		if c.line > len(lines) {
+			return nil, noLine(c.line, len(lines))
+		}
+		return []int{c.line - 1}, nil
+	case c.from > 0:
+		if c.to > len(lines) {
+			return nil, noLine(c.to, len(lines))
+		}
+		var at []int
+		for i := c.from; i <= c.to; i++ {
+			at = append(at, i-1)
+		}
+		return at, nil
+	}
+	re, err := c.compile()
+	if err != nil {
+		return nil, err
+	}
+	var at, numbers []int
+	for i, line := range lines {
+		if re.MatchString(strings.TrimRight(line, "\r\n")) {
+			at, numbers = append(at, i), append(numbers, i+1)
+		}
+	}
+	return at, c.counted(len(at), "pattern", numbers)
+}
