@@ -182,29 +182,57 @@ func limitsThatDiffer(then, now tool.Limits) []string {
 // longest is how much of a call a report shows, in characters.
 const longest = 300
 
-// does says in a line what the call was: the command, or the ops with what they
-// are about.
-func (r *recorded) does() string {
-	var in struct {
-		Ops []struct {
-			Action  string
-			Derived bool
-			Command struct{ Text string }
+// calledOp is what tells people what an op was.
+type calledOp struct {
+	Action  string
+	Derived bool
+	Command struct{ Text, Cwd string }
 
-			Path, Unit, Operation, Destination string
-		}
+	Operation, Path, Unit, Facet, Destination string
+	Names, Argv                               []string
+
+	Flow *struct {
+		Alias, Path string
+		To          bool
 	}
-	if json.Unmarshal(r.input, &in) != nil {
+}
+
+func (op calledOp) String() string {
+	if op.Command.Text != "" {
+		return op.Command.Text + within(op.Command.Cwd)
+	}
+	said := slices.Concat([]string{op.Action, op.Operation, op.Facet, op.Path, op.Unit, op.Destination}, op.Names, op.Argv)
+	if f := op.Flow; f != nil {
+		said = append(said, map[bool]string{true: "to", false: "from"}[f.To], f.Alias+":"+f.Path)
+	}
+	return strings.Join(slices.DeleteFunc(said, func(word string) bool { return word == "" }), " ")
+}
+
+func within(directory string) string {
+	if directory == "" {
 		return ""
 	}
+	return " (in " + directory + ")"
+}
+
+// does says in a line what the call was: the command, or the ops with what they
+// are about. Of a call that opens a connection that is the host.
+func (r *recorded) does() string {
+	var in struct {
+		Ops  []calledOp
+		Host struct {
+			User, Hostname string
+			Port           int
+		}
+	}
+	_ = json.Unmarshal(r.input, &in) // a field that is masked may be anything; the others are read
 	var all []string
 	for _, op := range in.Ops {
-		switch {
-		case op.Derived:
-		case op.Command.Text != "":
-			all = append(all, op.Command.Text)
-		default:
-			all = append(all, strings.TrimSpace(strings.Join([]string{op.Action, op.Operation, op.Path, op.Unit, op.Destination}, " ")))
+		if op.Action == string(tool.ConnOpen) {
+			op.Destination = fmt.Sprintf("%s@%s:%d", in.Host.User, in.Host.Hostname, in.Host.Port)
+		}
+		if !op.Derived {
+			all = append(all, op.String())
 		}
 	}
 	text := []rune(strings.Join(all, "; "))

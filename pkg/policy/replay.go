@@ -150,6 +150,8 @@ type Replayed struct {
 	// Used are the rules at work in the decision as it would be now, as indices
 	// of Replay.Rules; of one that is not judged, what its reasons tell.
 	Used []int
+	// Either are sets of rules of each of which one is at work, any of them.
+	Either [][]int
 
 	ID                  string
 	Time                time.Time
@@ -171,10 +173,16 @@ type answer struct {
 	full     []byte // the result
 	withheld []byte // the result without the words of the call
 	steady   bool   // it will be the same when asked again
-	used     []int  // see Replayed
+	used     usage
 }
 
-func (a *answer) size() int { return len(a.full) + len(a.withheld) + 8*len(a.used) }
+func (a *answer) size() int {
+	size := len(a.full) + len(a.withheld) + 8*len(a.used.sure)
+	for _, rules := range a.used.either {
+		size += 8*len(rules) + perTerm
+	}
+	return size
+}
 
 // Judge judges the decision that a line of a decision log records. It may be
 // called from several goroutines. Its error is that of the context.
@@ -196,7 +204,7 @@ func (r *Replay) Judge(ctx context.Context, line []byte) (Replayed, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Used = now.used
+	out.Used, out.Either = now.used.sure, now.used.either
 	if err := rec.compare(now, &out); err != nil {
 		out.Status, out.Cause = Unreadable, err.Error()
 	}
@@ -246,20 +254,22 @@ func (r *Replay) ask(ctx context.Context, v evaluation, q *record) (*answer, err
 
 // askAll asks for the decision and, if somebody wants to know, for the rules at
 // work in it.
-func (r *Replay) askAll(ctx context.Context, v evaluation, rec *record) (used []int) {
+func (r *Replay) askAll(ctx context.Context, v evaluation, rec *record) (used usage) {
 	if r.book == nil {
 		v.ask(ctx, rec)
-		return nil
+		return usage{}
 	}
 	custom := &customTracer{rules: r.book.custom}
 	v.tracer = custom
 	v.ask(ctx, rec)
-	used = slices.Concat(custom.used, r.book.ofCodes(codesOf(rec.result.Reasons)), r.book.ofSite(ctx, v))
-	slices.Sort(used)
-	return slices.Compact(used)
+	used.sure = slices.Concat(custom.used, r.book.ofCodes(codesOf(rec.result.Reasons)))
+	r.book.addUsage(ctx, v, &used)
+	slices.Sort(used.sure)
+	used.sure = slices.Compact(used.sure)
+	return used
 }
 
-func newAnswer(rec *record, used []int) (*answer, error) {
+func newAnswer(rec *record, used usage) (*answer, error) {
 	full, err := json.Marshal(rec.result)
 	if err != nil {
 		return nil, err

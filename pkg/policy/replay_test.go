@@ -445,3 +445,27 @@ func sameValue(t *testing.T, text []byte) {
 		t.Errorf("%s\ngot  %v\nwant %v", text, got, want)
 	}
 }
+
+// What a call was is told in a line, of every kind of op.
+func TestReplayedDoes(t *testing.T) {
+	const host = `"host":{"user":"ops","hostname":"box.lab.example","port":22}`
+	for ops, want := range map[string]string{
+		`{"action":"shell.run","command":{"text":"df -h"}}`:                                                    "df -h",
+		`{"action":"shell.run","command":{"text":"df -h","cwd":"/srv"}}`:                                       "df -h (in /srv)",
+		`{"action":"shell.run","command":{"text":"cat /x"}},{"action":"file.read","derived":true,"path":"/x"}`: "cat /x",
+		`{"action":"file.read","path":"/x"},{"action":"file.write","path":"/y"}`:                               "file.read /x; file.write /y",
+		`{"action":"file.read","path":"/x","flow":{"alias":"db1","path":"/y","to":true}}`:                      "file.read /x to db1:/y",
+		`{"action":"file.write","path":"/y","flow":{"alias":"web1","path":"/x","to":false}}`:                   "file.write /y from web1:/x",
+		`{"action":"conn.open"}`:                                                       "conn.open ops@box.lab.example:22",
+		`{"action":"gateway.control","operation":"reload"}`:                            "gateway.control reload",
+		`{"action":"host.read","facet":"os","argv":["uname","-snrm"]}`:                 "host.read os uname -snrm",
+		`{"action":"container.control","operation":"stop","names":["a","b"]}`:          "container.control stop a b",
+		`{"action":"db.read","path":5,"unit":"u"}`:                                     "db.read u",
+		`{"action":"shell.run","command":{"text":"` + strings.Repeat("x", 400) + `"}}`: strings.Repeat("x", 300) + "…",
+	} {
+		r := &recorded{input: []byte(`{` + host + `,"ops":[` + ops + `]}`)}
+		if got := r.does(); got != want {
+			t.Errorf("%s: %q, want %q", ops, got, want)
+		}
+	}
+}

@@ -270,26 +270,45 @@ func (b *ruleBook) ofCodes(codes []string) []int {
 	return used
 }
 
-// ofSite are the rules of policy.yml that a call makes use of.
-func (b *ruleBook) ofSite(ctx context.Context, v evaluation) []int {
+// usage is the rules at work in a decision, as indices of [Replay.Rules].
+type usage struct {
+	sure   []int
+	either [][]int // of each one is, it is not known which
+}
+
+func (u *usage) add(rules []int) {
+	switch len(rules) {
+	case 0:
+	case 1:
+		u.sure = append(u.sure, rules[0])
+	default:
+		slices.Sort(rules)
+		u.either = append(u.either, rules)
+	}
+}
+
+// addUsage adds the rules of policy.yml that a call makes use of.
+func (b *ruleBook) addUsage(ctx context.Context, v evaluation, u *usage) {
 	if b.query == nil {
-		return nil
+		return
 	}
 	v.query, v.tracer, v.recall = b.query, nil, nil
 	term, err := v.run(ctx)
 	if err != nil {
-		return nil // policy broke, or gave no answer: it made use of nothing
+		return // policy broke, or gave no answer: it made use of nothing
 	}
-	var used []int
-	for _, g := range grantsIn(term.Value) {
-		if i, known := b.grants[g]; known {
-			used = append(used, i)
+	for _, grants := range grantsIn(term.Value) {
+		var rules []int
+		for _, g := range grants {
+			if i, known := b.grants[g]; known {
+				rules = append(rules, i)
+			}
 		}
+		u.add(rules)
 	}
-	return used
 }
 
-func grantsIn(v ast.Value) (grants []SiteGrant) {
+func grantsIn(v ast.Value) (grants [][]SiteGrant) {
 	native, err := ast.JSON(v)
 	if err != nil {
 		return nil

@@ -33,7 +33,7 @@ type tally struct {
 func newTally(examples int) *tally {
 	t := &tally{
 		examples: examples, kinds: map[policy.Change]*Group{}, then: map[string]map[string]int{},
-		causes: map[NotJudged]int{}, line: newTimeline(), uses: uses{},
+		causes: map[NotJudged]int{}, line: newTimeline(), uses: newUses(),
 	}
 	for i := range t.groups {
 		t.groups[i] = groups{}

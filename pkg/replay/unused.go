@@ -1,6 +1,9 @@
 package replay
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/policy"
@@ -20,13 +23,62 @@ type UnusedRule struct {
 	Last *time.Time `json:"last"` // null: never, as far as the logs go back
 }
 
-// uses is when each rule was last of use, by its index.
-type uses map[int]time.Time
+// uses is when rules were last of use.
+type uses struct {
+	rules  map[int]time.Time     // by index
+	either map[string]eitherUsed // by what they are
+}
+
+// eitherUsed is rules of which one was of use, any of them.
+type eitherUsed struct {
+	rules []int
+	last  time.Time
+}
+
+// mostEither is of how many sets of rules it is remembered that one was of use;
+// beyond that all are taken to have been.
+const mostEither = 10_000
+
+func newUses() uses { return uses{map[int]time.Time{}, map[string]eitherUsed{}} }
 
 func (u uses) add(d decision) {
-	for _, rule := range d.Used {
-		if d.Time.After(u[rule]) {
-			u[rule] = d.Time
+	u.note(d.Used, d.Time)
+	for _, rules := range d.Either {
+		key := fmt.Sprint(rules)
+		known, ok := u.either[key]
+		switch {
+		case !ok && len(u.either) >= mostEither:
+			u.note(rules, d.Time)
+		case !ok || d.Time.After(known.last):
+			u.either[key] = eitherUsed{rules, d.Time}
+		}
+	}
+}
+
+func (u uses) note(rules []int, at time.Time) {
+	for _, rule := range rules {
+		if at.After(u.rules[rule]) {
+			u.rules[rule] = at
+		}
+	}
+}
+
+// settle takes all rules of a set to have been of use if it is of none of them
+// known: it may have been any. So whoever removes all rules of no use takes
+// nothing from anybody.
+func (u uses) settle(since time.Time) {
+	for _, key := range slices.Sorted(maps.Keys(u.either)) {
+		set := u.either[key]
+		begin := since
+		if set.last.Before(since) {
+			begin = set.last
+		}
+		known := slices.ContainsFunc(set.rules, func(rule int) bool {
+			last, used := u.rules[rule]
+			return used && !last.Before(begin)
+		})
+		if !known {
+			u.note(set.rules, set.last)
 		}
 	}
 }
@@ -39,8 +91,9 @@ func (u uses) unused(rules []policy.Rule, days int, to *time.Time) *Unused {
 		since = to.AddDate(0, 0, -days)
 		out.Since = &since
 	}
+	u.settle(since)
 	for i, rule := range rules {
-		last, used := u[i]
+		last, used := u.rules[i]
 		switch {
 		case !used:
 			out.Rules = append(out.Rules, UnusedRule{rule, nil})

@@ -16,33 +16,22 @@ import data.sallyport.lib.rule
 
 # METADATA
 # title: The rules, by name and line
-grants contains grant if {
+# description: Sets of rules. Of each set the call makes use of one, it is not known which.
+grants contains {grant} if {
 	sallyport.decision.allow
-	some grant in needed
+	some grant in (permitting | leading)
 }
 
-grants contains grant if {
+grants contains rules if {
 	sallyport.decision.allow
-	some grant in leading
+	some rules in admitting
 }
 
-grants contains grant if some grant in refusing
-
-grants contains grant if some grant in confining
+grants contains {grant} if some grant in (refusing | confining)
 
 # Rules that allow.
 
-# needed are the rules that grant what a call does.
-needed contains grant if some grant in permitting
-
-# What permits it is a package of this site's, or nothing is needed but that
-# something is granted. Which of the rules does that is not known.
-needed contains grant if {
-	permitting == set()
-	needs_something
-	some grant in held(host.class)
-}
-
+# permitting are the rules that grant what a call does.
 permitting contains grant if {
 	some profile in host.granted
 	permits(profile, commands_judged)
@@ -92,6 +81,19 @@ permits(profile, commands) if {
 	grammar.permits(data.sallyport.profiles.named[profile], call)
 }
 
+# admitting are sets of rules each of which would do, where nothing is needed but
+# that something is granted: to be connected to a host, to pass one on the way, to
+# do what a package of this site permits.
+admitting contains held(host.class) if {
+	permitting == set()
+	needs_something
+}
+
+admitting contains held(host.hop_class(i)) if {
+	not host.settles
+	some i, _ in input.host.via
+}
+
 # Who asks about a host makes use of nothing that is granted there, and nor does
 # who only goes to a host that a rule of connect: leads to.
 needs_something if {
@@ -99,15 +101,9 @@ needs_something if {
 	not host.admitted_only
 }
 
-# leading are the rules that let the caller go to the host, and pass those on the
-# way, where whatever is granted will do.
+# leading are the rules that let the caller go to a host that is not in the
+# inventory.
 leading contains stands(host.admission) if not host.settles
-
-leading contains grant if {
-	not host.settles
-	some i, _ in input.host.via
-	some grant in held(host.hop_class(i))
-}
 
 leading contains stands(host.admits(host.hop_place(i))) if {
 	not host.settles
