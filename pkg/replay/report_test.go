@@ -74,6 +74,63 @@ deny contains "moon" if input.host.alias == "the moon"
 	}
 }
 
+// Where any of some rules would do, one that is of use anyway is enough, and if none
+// is, all are taken to be: to remove all rules of no use takes nothing from anybody.
+func TestUnusedOfSeveral(t *testing.T) {
+	type said struct {
+		day  int
+		does string
+	}
+	connects, runs := "connects", "runs"
+	for name, tc := range map[string]struct {
+		said []said
+		want []string
+	}{
+		"nobody runs anything":     {[]said{{40, connects}}, nil},
+		"one is of use":            {[]said{{35, runs}, {40, connects}}, []string{"rules[1]"}},
+		"one is of use afterwards": {[]said{{35, connects}, {40, runs}}, []string{"rules[1]"}},
+		"one was of use":           {[]said{{0, runs}, {40, connects}}, nil},
+		"long ago":                 {[]said{{0, connects}, {40, "asks"}}, []string{"rules[0]", "rules[1]"}},
+	} {
+		log := &memory{}
+		now := day
+		e := engine(t, policy.Options{Log: log, FullRecords: true, Now: func() time.Time { return now }})
+		steps := map[string]tool.Step{
+			connects: {Op: tool.Op{Action: tool.ConnOpen, Effect: tool.Link}}, runs: tool.RunLine("uptime"),
+			"asks": tool.AskGateway(tool.GatewayRead, tool.AskHost, "web1"),
+		}
+		for _, c := range tc.said {
+			now = day.AddDate(0, 0, c.day)
+			in := policy.NewInput(policy.Facts{Plan: tool.Plan{Steps: []tool.Step{steps[c.does]}}})
+			in.Host, in.Network = call(rand.New(rand.NewSource(1)), 0).Host, call(rand.New(rand.NewSource(1)), 0).Network
+			in.Host.Alias = "web1"
+			if c.does == connects {
+				in.Subject.Groups = []string{"sre"}
+			}
+			if d := e.Decide(t.Context(), in, policy.Mark{}); !d.Allow {
+				t.Fatalf("%s: %+v", c.does, d.Reasons)
+			}
+		}
+		judge, err := e.Replay(t.Context(), policy.ReplayOptions{Uses: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := replay.Run(t.Context(), judge, replay.Options{Logs: []string{log.file(t)}, UnusedDays: 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, rule := range r.Unused.Rules {
+			if rule.Kind == policy.KindSite {
+				got = append(got, rule.Name)
+			}
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // hostile is what an agent may call things.
 var hostile = []string{
 	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `</pre></details><h1>owned`, `{{.Report}} ${x}`, `javascript:alert(1)`,
@@ -96,8 +153,9 @@ func hostileReport(t *testing.T) *replay.Report {
 		input := event["input"].(map[string]any)
 		input["subject"].(map[string]any)["id"] = words
 		input["host"].(map[string]any)["alias"] = words
+		input["host"].(map[string]any)["hostname"] = words
 		input["call"].(map[string]any)["tool"] = words
-		input["ops"] = []any{map[string]any{"action": words, "command": map[string]any{"text": words}}, map[string]any{"action": words, "path": words}}
+		input["ops"] = []any{map[string]any{"action": words, "command": map[string]any{"text": words, "cwd": words}}, map[string]any{"action": words, "path": words, "names": []string{words}}, map[string]any{"action": "conn.open"}}
 		event["result"] = map[string]any{
 			"allow": false, "redact": []any{}, "record": "full", "approval": nil,
 			"limits":  map[string]any{"seconds": 1, "output_bytes": 1, "concurrent": 1},
@@ -173,7 +231,7 @@ func TestHostileText(t *testing.T) {
 	if i := bytes.IndexFunc(out.Bytes(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
 		t.Errorf("%q is printed", out.Bytes()[i:i+20])
 	}
-	for _, want := range []string{`$ \x1b[2J\x1b]0;owned\a; \x1b[2J`, `a\u202egpj.exe`, `line\nbreak\ttab`, "é ☃ 日本", `<script>alert(1)</script>`} {
+	for _, want := range []string{`$ \x1b[2J\x1b]0;owned\a (in \x1b[2J`, `a\u202egpj.exe`, `line\nbreak\ttab`, "é ☃ 日本", `<script>alert(1)</script>`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not printed:\n%s", want, out.String())
 		}

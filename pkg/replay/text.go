@@ -148,7 +148,14 @@ func (t *text) counts(r *Report) {
 }
 
 // words is a name as people write it.
-func words[S ~string](name S) string { return strings.ReplaceAll(string(name), "_", " ") }
+func words[S ~string](name S) string {
+	return cmp.Or(inWords[policy.Change(name)], strings.ReplaceAll(string(name), "_", " "))
+}
+
+// inWords are the changes whose name says too little where it stands alone.
+var inWords = map[policy.Change]string{
+	policy.LimitsChange: "other limits", policy.ReasonChange: "other reasons", policy.OtherChange: "other changes",
+}
 
 // grouping is one of the ways to group decisions.
 type grouping struct {

@@ -145,7 +145,9 @@ func (r *repeater) Append(line []byte) error {
 		at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(r.n) * time.Second).Format(time.RFC3339Nano)
 		next := line
 		for _, change := range [][2]string{
-			{`"decision_id":"`, fmt.Sprintf("01JD%022d", r.n)}, {`"timestamp":"`, at}, {`"now":"`, at},
+			{`"decision_id":"`, fmt.Sprintf("01JD%022d", r.n)},
+			{`"timestamp":"`, at},
+			{`"now":"`, at},
 			{`"call":{"id":"`, fmt.Sprintf("01JC%022d", r.n)},
 		} {
 			next = replaced(next, change[0], `"`, change[1])
