@@ -331,10 +331,17 @@ mask contains {"op": "upsert", "path": "/result/limits", "value": {"seconds": 0}
 			}
 			in := aboutHost(alias)
 			in.Host.Kind = "posix"
-			e.Decide(t.Context(), in, Mark{})
+			for _, op := range []tool.Op{
+				in.Ops[0],
+				{Action: tool.ConnOpen, Effect: tool.Link},
+				{Action: tool.FileRead, Effect: tool.Observe, Place: "host", Path: "/var/log/a", Under: []string{"/", "/var", "/var/log", "/var/log/a"}},
+			} {
+				in.Ops = []tool.Op{op}
+				e.Decide(t.Context(), in, Mark{})
+			}
 		}
 		judged := replayAll(t, replayOf(t, e), log.lines)
-		if want := 15; full && judged != want || !full && judged != 3 {
+		if want := map[bool]int{true: 21, false: 6}[full]; judged != want {
 			t.Errorf("full %v: %d judged", full, judged)
 		}
 		log.lines = nil

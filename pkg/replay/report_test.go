@@ -75,7 +75,7 @@ deny contains "moon" if input.host.alias == "the moon"
 }
 
 // Where any of some rules would do, one that is of use anyway is enough, and if none
-// is, all are taken to be: to remove all rules of no use takes nothing from anybody.
+// is, all are taken to be: all rules of no use may go at once.
 func TestUnusedOfSeveral(t *testing.T) {
 	type said struct {
 		day  int

@@ -64,8 +64,7 @@ func (u uses) note(rules []int, at time.Time) {
 }
 
 // settle takes all rules of a set to have been of use if it is of none of them
-// known: it may have been any. So whoever removes all rules of no use takes
-// nothing from anybody.
+// known: it may have been any. So all rules of no use may go at once.
 func (u uses) settle(since time.Time) {
 	for _, key := range slices.Sorted(maps.Keys(u.either)) {
 		set := u.either[key]
