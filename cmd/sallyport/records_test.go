@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -218,5 +221,47 @@ func TestFullRecords(t *testing.T) {
 	}
 	if line := s.lastLine(t, "audit.jsonl", wordOne); line != "" {
 		t.Errorf("the audit stream shows the command: %s", line)
+	}
+}
+
+// A request that is part of a trace, by its header or its _meta, is so in both
+// records.
+func TestTraceInRecords(t *testing.T) {
+	s := newSite(t)
+	_, url := s.inProcess(t)
+	const header, meta = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"
+	for _, c := range []struct{ header, meta, want string }{
+		{header, "", header},
+		{header, meta, meta},
+		{"none", "", ""},
+	} {
+		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ssh_run","arguments":{"alias":"readonly","command":"true"},"_meta":{
+"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{},
+"traceparent":"00-%s-00f067aa0ba902b7-01"}}}`, c.meta)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{
+			"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Mcp-Protocol-Version": {"2026-07-28"},
+			"Mcp-Method": {"tools/call"}, "Mcp-Name": {"ssh_run"}, "Traceparent": {"00-" + c.header + "-b7ad6b7169203331-01"},
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || !strings.Contains(string(text), `"exit_code":0`) {
+			t.Fatalf("answer %s, %v", text, err)
+		}
+		for _, file := range []string{"decisions.jsonl", "audit.jsonl"} {
+			var record struct {
+				TraceID string `json:"trace_id"`
+			}
+			if err := json.Unmarshal([]byte(s.lastLine(t, file, "ssh_run")), &record); err != nil || record.TraceID != c.want {
+				t.Errorf("%s has trace %q, want %q (%v)", file, record.TraceID, c.want, err)
+			}
+		}
 	}
 }

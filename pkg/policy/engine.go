@@ -273,6 +273,7 @@ func (e *Engine) Close(ctx context.Context) error {
 type Mark struct {
 	Mode   string // run or plan
 	Digest string // of the plan
+	Trace  tool.Trace
 	Custom map[string]any
 }
 

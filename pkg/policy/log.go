@@ -83,6 +83,8 @@ func (r *record) refuse(f failure) {
 type event struct {
 	Labels     map[string]string      `json:"labels"`
 	DecisionID string                 `json:"decision_id"`
+	TraceID    string                 `json:"trace_id,omitempty"`
+	SpanID     string                 `json:"span_id,omitempty"`
 	Bundles    map[string]eventBundle `json:"bundles,omitempty"`
 	Path       string                 `json:"path"`
 	Input      any                    `json:"input,omitempty"`
@@ -106,7 +108,7 @@ type eventError struct {
 
 func (r *record) event(labels map[string]string) *event {
 	e := &event{
-		Labels: labels, DecisionID: r.id, Path: entryPath, Input: r.input, Result: r.result,
+		Labels: labels, DecisionID: r.id, TraceID: r.mark.Trace.ID, SpanID: r.mark.Trace.Span, Path: entryPath, Input: r.input, Result: r.result,
 		Bundles: make(map[string]eventBundle, len(r.bundles)), Timestamp: r.began.UTC(),
 		Metrics: map[string]int64{"timer_rego_query_eval_ns": r.took.Nanoseconds()},
 		Custom:  map[string]any{"mode": r.mark.Mode, "digest": r.mark.Digest},
