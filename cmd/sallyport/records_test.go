@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/pkg/audit"
 )
 
 // Words of calls and of their output, none of which any record may show.
@@ -264,4 +266,27 @@ func TestTraceInRecords(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Both logs are cut by size where the settings say so, and the chain goes on.
+func TestLogsRotate(t *testing.T) {
+	s := newSite(t)
+	s.write(t, "sallyport.yml", "log_level: error\nlogs: {decision: {file: decisions.jsonl, max_bytes: 65536, keep: 1}, audit: {file: audit.jsonl, max_bytes: 65536}}\n", 0o600)
+	client := s.serveHTTP(t)
+	calls := 0
+	for ; calls < 2000 && !there(s.dir+"/audit.jsonl.2"); calls++ {
+		mustCall(t, client, runArgs("readonly", "true"))
+	}
+	report, err := audit.VerifyFiles(s.dir+"/audit.jsonl.2", s.dir+"/audit.jsonl.1", s.dir+"/audit.jsonl")
+	if err != nil || report.Lines < 2*calls {
+		t.Errorf("after %d calls the audit stream has %d lines: %v", calls, report.Lines, err)
+	}
+	if !there(s.dir+"/decisions.jsonl.1") || there(s.dir+"/decisions.jsonl.2") {
+		t.Error("of the decision log one old file was to stay")
+	}
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

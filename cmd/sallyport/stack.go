@@ -165,7 +165,7 @@ func ofBundles(err error, set config.Settings, from config.Origins) error {
 func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender, error) {
 	var to []journal.Appender
 	if sink.File != "" {
-		f, err := journal.Open(sink.File)
+		f, err := journal.OpenWith(sink.File, growthOf(sink))
 		if err != nil {
 			return nil, err
 		}
@@ -178,9 +178,13 @@ func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender
 	return journal.Tee(to...), nil
 }
 
+func growthOf(sink config.LogSink) journal.Options {
+	return journal.Options{MaxBytes: sink.MaxBytes, Keep: sink.Keep}
+}
+
 func (s *stack) openAudit(conf *config.Config, stderr io.Writer) (err error) {
 	sink := conf.Settings.Logs.Audit
-	o := audit.Options{File: sink.File}
+	o := audit.Options{File: sink.File, Journal: growthOf(sink)}
 	if sink.Stderr {
 		o.Writer = stderr
 	}

@@ -77,10 +77,14 @@ type LogSettings struct {
 	Audit    LogSink `mapstructure:"audit"`
 }
 
-// LogSink is a file, stderr, or both; never neither.
+// LogSink is a file, stderr, or both; never neither. With MaxBytes, a file of that
+// size becomes FILE.1 and a new one begins; Keep is how many old ones stay, zero
+// for all.
 type LogSink struct {
-	File   string `mapstructure:"file"`
-	Stderr bool   `mapstructure:"stderr"`
+	File     string `mapstructure:"file"`
+	MaxBytes int64  `mapstructure:"max_bytes"`
+	Keep     int    `mapstructure:"keep"`
+	Stderr   bool   `mapstructure:"stderr"`
 }
 
 // PolicySettings say which policies decide, and how long they may take.
@@ -191,8 +195,12 @@ var settingTable = []setting{
 	listSetting("toolsets", []string{"all"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
+	numberSetting("logs.decision.max_bytes", 0, 0, 1<<40),
+	numberSetting("logs.decision.keep", 0, 0, 10_000),
 	truthSetting("logs.decision.stderr"),
 	textSetting("logs.audit.file", ""),
+	numberSetting("logs.audit.max_bytes", 0, 0, 1<<40),
+	numberSetting("logs.audit.keep", 0, 0, 10_000),
 	truthSetting("logs.audit.stderr"),
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
