@@ -290,3 +290,19 @@ func there(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
+
+// A policy on trial says on the decision log what it would change of live calls,
+// and changes nothing.
+func TestShadowOnTheLog(t *testing.T) {
+	s := newSite(t)
+	s.write(t, "next/next.rego", "package custom.next\n\ndeny contains \"not on trial\" if input.ops[0].command.commands[0].program == \"true\"\n", 0o600)
+	s.write(t, "sallyport.yml", "log_level: error\nshadow: {custom: [next]}\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	mustCall(t, s.serveHTTP(t), runArgs("readonly", "true"))
+	eventually(t, "the shadow has judged", func() bool { return s.lastLine(t, "decisions.jsonl", `"path":"sallyport/shadow"`) != "" })
+	line := s.lastLine(t, "decisions.jsonl", `"path":"sallyport/shadow"`)
+	for _, want := range []string{`"change":"newly_denied"`, `"mode":"shadow"`, `"next":{"revision":"`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%s is not in %s", want, line)
+		}
+	}
+}

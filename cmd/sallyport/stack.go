@@ -33,6 +33,7 @@ type stack struct {
 	config     atomic.Pointer[config.Config]
 	load       func() (*config.Config, error)
 	engine     *policy.Engine
+	shadow     *policy.Shadow // nil: there is none
 	trust      *sshexec.Trust
 	runner     *sshexec.Executor
 	identities *sshexec.Identities
@@ -73,6 +74,9 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		return fmt.Errorf("toolsets: there is no toolset %s", strings.Join(unknown, ", "))
 	}
 	if err := s.openEngine(ctx, conf, o); err != nil {
+		return err
+	}
+	if err := s.openShadow(ctx, conf, o); err != nil {
 		return err
 	}
 	parts := gateway.Options{
@@ -133,21 +137,46 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 	return ofBundles(err, conf.Settings, conf.Origins)
 }
 
+// openShadow has other policies judge what the engine decides.
+func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
+	set := conf.Settings
+	if o.dry || !set.Shadow.On() {
+		return nil
+	}
+	s.shadow, err = policy.NewShadow(ctx, policy.Options{
+		Bundle: set.Shadow.Bundle, Custom: set.Shadow.Custom, Timeout: set.Policy.Timeout, Site: conf.Site(), Logger: s.log,
+	})
+	if err != nil {
+		return ofShadow(err, set, conf.Origins)
+	}
+	s.engine.Cast(s.shadow)
+	return nil
+}
+
 // ofBundles tells what is wrong with bundles as problems of the configuration:
 // where on disk, and by which setting they are there.
 func ofBundles(err error, set config.Settings, from config.Origins) error {
+	return ofSection(err, "policy", set.Policy.Bundle, set, from)
+}
+
+// ofShadow is ofBundles for those of the shadow.
+func ofShadow(err error, set config.Settings, from config.Origins) error {
+	return ofSection(err, "shadow", set.Shadow.Bundle, set, from)
+}
+
+func ofSection(err error, section, main string, set config.Settings, from config.Origins) error {
 	var faults policy.Faults
 	if !errors.As(err, &faults) {
 		return err
 	}
 	problems := &config.Problems{Settings: &set, Origins: from}
 	for _, f := range faults {
-		key, message := "policy", f.Message
+		key, message := section, f.Message
 		switch {
-		case f.Bundle != "" && f.Bundle == set.Policy.Bundle:
-			key = "policy.bundle"
+		case f.Bundle != "" && f.Bundle == main:
+			key += ".bundle"
 		case f.Bundle != "":
-			key = "policy.custom"
+			key += ".custom"
 		}
 		if f.File == "" && f.Bundle != "" {
 			message = f.Bundle + ": " + message
@@ -286,10 +315,22 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, errors.Join(ofBundles(err, next.Settings, next.Origins), s.setTokens(last.Settings))
 	}
 	commit()
+	s.reloadShadow(ctx, next)
 	s.logWarnings(next)
 	s.config.Store(next)
 	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
+}
+
+// reloadShadow leaves a shadow as it was if its policy is none: it has no effect,
+// so it must not keep the rest from being loaded.
+func (s *stack) reloadShadow(ctx context.Context, next *config.Config) {
+	if s.shadow == nil {
+		return
+	}
+	if err := s.shadow.Reload(ctx, next.Site()); err != nil {
+		s.log.Error("the shadow keeps its last policy", "err", err)
+	}
 }
 
 // changedSettings names the settings that differ and that only a start reads.
@@ -333,6 +374,9 @@ func (s *stack) close(ctx context.Context) error {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 		defer cancel()
 		problems = append(problems, s.gateway.Close(ending))
+	}
+	if s.shadow != nil {
+		problems = append(problems, s.shadow.Close(ctx))
 	}
 	if s.engine != nil {
 		problems = append(problems, s.engine.Close(ctx))

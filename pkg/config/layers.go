@@ -249,13 +249,18 @@ func (l *loader) checkSettings(s *Settings) {
 	if s.Logs.Decision.File != "" && s.Logs.Decision.File == s.Logs.Audit.File {
 		l.origins.at("logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
 	}
-	s.Policy.Bundle = l.mustExist(s.Policy.Bundle, l.origins.at("policy.bundle"))
-	for i, path := range s.Policy.Custom {
-		s.Policy.Custom[i] = l.mustExist(path, l.origins.at("policy.custom"))
-	}
-	s.Policy.Custom = slices.DeleteFunc(s.Policy.Custom, func(path string) bool { return path == "" })
+	l.checkBundlePaths("policy", &s.Policy.Bundle, &s.Policy.Custom)
+	l.checkBundlePaths("shadow", &s.Shadow.Bundle, &s.Shadow.Custom)
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
 	s.StateDir = l.relative(s.StateDir)
+}
+
+func (l *loader) checkBundlePaths(key string, main *string, custom *[]string) {
+	*main = l.mustExist(*main, l.origins.at(key+".bundle"))
+	for i, path := range *custom {
+		(*custom)[i] = l.mustExist(path, l.origins.at(key+".custom"))
+	}
+	*custom = slices.DeleteFunc(*custom, func(path string) bool { return path == "" })
 }
 
 func (l *loader) checkLog(sink *LogSink, key string) {

@@ -16,6 +16,7 @@ type Settings struct {
 	Tokens    []Token          `mapstructure:"tokens"`
 	Logs      LogSettings      `mapstructure:"logs"`
 	Policy    PolicySettings   `mapstructure:"policy"`
+	Shadow    ShadowSettings   `mapstructure:"shadow"`
 	SSH       SSHSettings      `mapstructure:"ssh"`
 	Limits    CallSettings     `mapstructure:"limits"`
 	Tasks     TaskSettings     `mapstructure:"tasks"`
@@ -93,6 +94,16 @@ type PolicySettings struct {
 	Custom  []string      `mapstructure:"custom"`
 	Timeout time.Duration `mapstructure:"timeout"`
 }
+
+// ShadowSettings say which policies judge once more what was decided, without
+// effect. With neither there is no shadow.
+type ShadowSettings struct {
+	Bundle string   `mapstructure:"bundle"` // empty for the embedded one
+	Custom []string `mapstructure:"custom"`
+}
+
+// On says whether there is a shadow.
+func (s ShadowSettings) On() bool { return s.Bundle != "" || len(s.Custom) > 0 }
 
 // SSHSettings are those of connections.
 type SSHSettings struct {
@@ -205,6 +216,8 @@ var settingTable = []setting{
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
 	spanSetting("policy.timeout", 250*time.Millisecond, time.Millisecond, time.Second),
+	textSetting("shadow.bundle", ""),
+	listSetting("shadow.custom", none),
 	textSetting("ssh.known_hosts", ""),
 	spanSetting("ssh.connect_timeout", 15*time.Second, 100*time.Millisecond, 5*time.Minute),
 	spanSetting("ssh.keepalive", 5*time.Second, time.Second, 10*time.Minute),
