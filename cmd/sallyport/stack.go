@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
@@ -38,6 +40,7 @@ type stack struct {
 	runner     *sshexec.Executor
 	identities *sshexec.Identities
 	audit      *audit.Stream
+	events     *prometheus.CounterVec // on the audit stream
 	gateway    *gateway.Gateway
 	server     atomic.Pointer[mcpserver.Server] // nil until it serves
 	log        *slog.Logger
@@ -95,7 +98,8 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		return err
 	}
 	s.identities = sshexec.NewIdentities(filepath.Join(conf.Settings.StateDir, "identities"), s.identityMade)
-	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, s.audit, s.reload, s.identities
+	s.events = newEvents()
+	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, tallied{s.audit, s.events}, s.reload, s.identities
 	s.gateway = gateway.New(parts)
 	return s.warn(ctx, conf)
 }
