@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/pkg/gateway"
@@ -25,11 +26,10 @@ type batchLine struct {
 	done   chan batchAnswer
 }
 
-// batchAnswer is a line's answer, or why no line can be answered.
+// batchAnswer is a line's answer, and whether it is only why there is none.
 type batchAnswer struct {
 	planAnswer
-	bad bool // the line was none
-	err error
+	bad bool
 }
 
 // maxBatchLine is room for a command of 16 KiB with every byte escaped.
@@ -43,9 +43,12 @@ func runBatch(c *cobra.Command, p *planners, file string) error {
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return err
+			return ofFile(err)
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory; --batch takes a file of JSON lines", file)
+		}
 		in = f
 	}
 	work, order := make(chan *batchLine, 64), make(chan *batchLine, 256)
@@ -63,7 +66,7 @@ func runBatch(c *cobra.Command, p *planners, file string) error {
 	case err != nil:
 		return err
 	case t.bad > 0:
-		return fmt.Errorf("%s of %d cannot be planned, the first of them is line %d; see the reasons", plural(t.bad, "line"), t.lines, t.firstBad)
+		return fmt.Errorf("%s of %d cannot be planned, the first of them is line %d; see the reasons", tool.Count(t.bad, "line"), t.lines, t.firstBad)
 	case t.denied > 0:
 		return &exitError{code: exitDenied}
 	}
@@ -139,7 +142,7 @@ func printInOrder(w io.Writer, order <-chan *batchLine) (t tally, err error) {
 	for line := range order {
 		a := <-line.done
 		t.count(line.number, a)
-		if err = firstError(err, a.err); err == nil {
+		if err == nil {
 			err = enc.Encode(a.planAnswer)
 		}
 	}
@@ -154,12 +157,8 @@ func (p *planners) answer(line *batchLine) batchAnswer {
 		return line.refused(call.ID, err)
 	}
 	g, name, args, err := p.of(call)
-	var bad *badCall
-	switch {
-	case errors.As(err, &bad):
+	if err != nil {
 		return line.refused(call.ID, err)
-	case err != nil:
-		return batchAnswer{err: err}
 	}
 	judged, problem := g.Plan(p.cmd.Context(), p.caller, name, args)
 	if problem != nil {
@@ -170,19 +169,62 @@ func (p *planners) answer(line *batchLine) batchAnswer {
 	return allOf(call.ID, judged)
 }
 
-// decode reads a line. It may say more of itself than a call needs; what a call
-// needs is missed when its name is misspelt.
+// decode reads a line. It may say more of itself than a call needs, but a key that
+// looks like one of a call, or is there twice, is a slip. The first thing that is
+// wrong is told; what can be read, the id above all, is read.
 func (l *batchLine) decode() (call planCall, err error) {
 	if len(l.text) > maxBatchLine {
 		return call, fmt.Errorf("has more than %d bytes", maxBatchLine)
 	}
-	if err := json.Unmarshal(l.text, &call); err != nil {
-		return call, fmt.Errorf("is no call: %s", strings.TrimPrefix(err.Error(), "json: "))
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(l.text, &object); err != nil || object == nil {
+		return call, errors.New("is no JSON object; write a call as one on a line")
 	}
-	if call.Tool != "" && call.Command != nil {
-		return call, errors.New(`has both "tool" and "command"`)
+	keys := map[string]any{
+		"id": &call.ID, "command": &call.Command, "policy_context": &call.Profile,
+		"tool": &call.Tool, "arguments": &call.Arguments,
 	}
-	return call, nil
+	seen := map[string]bool{}
+	each(l.text, func(key string, value json.RawMessage) {
+		into, known := keys[key]
+		switch near := slip(key, keys); {
+		case !known && near != "":
+			err = firstError(err, fmt.Errorf("has the key %q; write it %q", key, near))
+		case !known:
+		case seen[key]:
+			err = firstError(err, fmt.Errorf("has the key %q twice; keep one of the two", key))
+		case json.Unmarshal(value, into) != nil:
+			err = firstError(err, fmt.Errorf("has %s as %q; write text in double quotes", clip(string(value), 40), key))
+		}
+		seen[key] = true
+	})
+	if (seen["tool"] || seen["arguments"]) && (seen["command"] || seen["policy_context"]) {
+		err = firstError(err, errNoCall)
+	}
+	return call, err
+}
+
+// each goes through the keys of a JSON object in their order, duplicates too.
+func each(object []byte, do func(key string, value json.RawMessage)) {
+	d := json.NewDecoder(bytes.NewReader(object))
+	_, _ = d.Token() // the brace: it is known to be an object, and whole
+	for d.More() {
+		key, _ := d.Token()
+		var value json.RawMessage
+		_ = d.Decode(&value)
+		do(key.(string), value)
+	}
+}
+
+// slip is the key of a call that another one looks like by mistake: other case,
+// or one letter more, less or other.
+func slip(key string, known map[string]any) string {
+	for name := range known {
+		if name != "id" && levenshtein.ComputeDistance(strings.ToLower(key), name) <= 1 {
+			return name
+		}
+	}
+	return ""
 }
 
 func (l *batchLine) refused(id any, err error) batchAnswer {

@@ -25,11 +25,18 @@ func demoCommand() *cobra.Command {
 		Short: "Show the whole thing working, on this machine alone",
 		Long: `Start an SSH host and the gateway on loopback with fresh keys in a temporary
 folder, connect a real MCP client, and show its calls being planned, judged,
-run or refused, stopped, logged and verified.`,
+run or refused, stopped, logged and verified. It needs no configuration, and
+removes the folder at its end.`,
 		Example: "  sallyport demo\n  sallyport demo --serve",
 		Args:    cobra.NoArgs,
 	}
-	keep := c.Flags().Bool("serve", false, "leave the host and the gateway up, and print a client configuration")
+	keep := c.Flags().Bool("serve", false, "leave the host and the gateway up until Ctrl-C, and print a client configuration")
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if *keep && outputOf(c) == "json" {
+			return errors.New("--serve has no output in JSON; leave one of the two out")
+		}
+		return nil
+	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return runDemo(c, *keep) }
 	return c
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // scene is one call of the show. It says in one line what to look at, and the
@@ -177,7 +178,7 @@ func (d *demo) records() error {
 		return err
 	}
 	d.screen.line("")
-	d.screen.line("%s  %d lines, chain intact", d.screen.paint(bold, "sallyport audit verify"), report.Lines)
+	d.screen.line("%s  %s, chain intact", d.screen.paint(bold, "sallyport audit verify"), tool.Count(report.Lines, "line"))
 	d.screen.line("")
 	d.screen.line("%s", d.screen.paint(dim, fmt.Sprintf("Done in %s. Next: sallyport demo --serve, or sallyport init ./config", time.Since(d.began).Round(time.Millisecond))))
 	return nil

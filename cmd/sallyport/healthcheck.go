@@ -19,8 +19,9 @@ func healthcheckCommand() *cobra.Command {
 		Use:   "healthcheck",
 		Short: "Ask a serving gateway whether it is ready; for containers",
 		Long: `Over HTTP, ask /readyz of the address that the configuration listens on. Over
-stdio there is nobody to ask, so the configuration is read instead.`,
-		Example:     "  sallyport healthcheck --config /app/config",
+stdio there is nobody to ask, so the configuration is read instead. It exits
+with 0 when the gateway is ready.`,
+		Example:     "  sallyport healthcheck --config /app/config\n  sallyport healthcheck --config /app/config --transport http --listen 127.0.0.1:8022",
 		Args:        cobra.NoArgs,
 		Annotations: marked(readsConfig),
 		RunE:        func(c *cobra.Command, _ []string) error { return healthcheck(c) },

@@ -30,6 +30,7 @@ var layers = []struct {
 	{"pkg/audit", []string{"pkg/journal"}, "the record must not depend on what it records"},
 	{"pkg/policy", []string{"pkg/journal", "pkg/shell", "pkg/tool", "policies"}, "a decision depends on its input and its bundles alone"},
 	{"pkg/policy/kit", []string{"pkg/policy", "pkg/tool", "policies"}, "authors ask the engine that the gateway asks"},
+	{"pkg/replay", []string{"pkg/policy", "pkg/tool"}, "what is judged again is judged by the one engine; the rest is counting"},
 	{"pkg/sshexec", []string{"pkg/shell", "pkg/tool"}, "the executor runs what it is given and decides nothing"},
 	{"pkg/sshexec/sshtest", nil, "a test host must not share code with what it tests"},
 	{"pkg/gateway", []string{"pkg/audit", "pkg/config", "pkg/policy", "pkg/tool"}, "the walk reaches hosts only through the runner that it is given"},
@@ -37,7 +38,7 @@ var layers = []struct {
 	{"pkg/mcpserver/mcpclient", nil, "a client sees only the protocol"},
 	{"cmd/sallyport", []string{
 		"pkg/audit", "pkg/config", "pkg/gateway", "pkg/journal", "pkg/mcpserver", "pkg/mcpserver/mcpclient", "pkg/policy", "pkg/policy/kit",
-		"pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
+		"pkg/replay", "pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
 	}, "it puts the parts together; the demo brings its own host and client"},
 }
 

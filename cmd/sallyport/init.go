@@ -33,7 +33,7 @@ they are.`,
 			return print(c, done, done.write)
 		},
 	}
-	c.Flags().StringVar(&from, "import", "", "directory of mcp-ssh-orchestrator to convert")
+	c.Flags().StringVar(&from, "import", "", "configuration `DIR` of mcp-ssh-orchestrator to convert")
 	return c
 }
 

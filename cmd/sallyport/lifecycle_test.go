@@ -292,3 +292,46 @@ func TestEndOfInputStopsWhatRuns(t *testing.T) {
 		}
 	}
 }
+
+// A configuration that does not load is told of by what keeps it from loading:
+// what it would have been warned of is about nothing that anybody uses.
+func TestFailedReloadTellsNoWarnings(t *testing.T) {
+	const warned = "limits: {host_key_auto_add: true}\nrules: [{action: allow, profile: readonly}]\n"
+	settings := func(more string) string {
+		return "log_level: warn\npolicy: {custom: [team]}\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n" + more
+	}
+	for name, tc := range map[string]struct{ file, content, problem string }{
+		"a bad file":     {"servers.yml", "hots: []\n", "servers.yml:1: unknown key"},
+		"a bad bundle":   {"team/team.rego", "package custom.team\n\ndeny contains 1 if input.hots\n", "team.rego:3: policy.custom: rego_type_error"},
+		"a fixed change": {"sallyport.yml", settings("limits: {calls: 7}\n"), "limits.calls changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.write(t, "sallyport.yml", settings(""), 0o600)
+			s.write(t, "team/team.rego", "package custom.team\n", 0o600)
+			var stderr bytes.Buffer
+			st, err := assemble(t.Context(), stackOptions{
+				load:   func() (*config.Config, error) { return config.Load(config.Options{Dir: s.dir, Env: noEnv}) },
+				stderr: &stderr,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.close(t.Context())
+			last := st.config.Load()
+			s.write(t, "policy.yml", warned, 0o600)
+			s.write(t, tc.file, tc.content, 0o600)
+			if _, err := st.gateway.Reload(t.Context(), "test"); err == nil || !strings.Contains(err.Error(), tc.problem) {
+				t.Fatalf("reload gives %v, want %q", err, tc.problem)
+			}
+			if st.config.Load() != last {
+				t.Error("the last good configuration is gone")
+			}
+			for where, text := range map[string]string{"log": stderr.String(), "audit stream": lastAudit(t, s, audit.Reload)} {
+				if !strings.Contains(text, tc.problem) || strings.Contains(text, "host_key_auto_add") {
+					t.Errorf("%s: %s", where, text)
+				}
+			}
+		})
+	}
+}

@@ -1,7 +1,8 @@
 // Command sallyport is a policy-as-code SSH gateway for AI agents.
 //
-// Each subcommand is a file of its own; stack.go puts the parts together. Exit
-// codes: 0 done or allowed, 1 an error, 2 denied, 64 wrong usage.
+// Each subcommand is a file of its own; stack.go puts the parts together,
+// usage.go refuses what a command line cannot mean, and failure.go has the exit
+// codes.
 package main
 
 import (
@@ -41,7 +42,7 @@ func run(ctx context.Context, args []string) int {
 		exit = &exitError{code: exitError1, err: err}
 	}
 	if exit.err != nil {
-		exit.say(ran)
+		exit.say(ran, asksJSON(args))
 	}
 	return exit.code
 }

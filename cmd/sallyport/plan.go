@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
@@ -36,80 +37,95 @@ func planCommand() *cobra.Command {
 and what it says. Nothing is logged and no host is contacted; names are
 resolved as they would be.
 
-A batch is a file of JSON lines. A line holds either "command" and
-"policy_context" (the profile to judge it under) or "tool" and "arguments".
-One JSON result a line comes back in the same order, with id, allow, reasons.`,
+It exits with 0 when the call would be allowed, on every host that it names,
+and with 2 when not.
+
+A batch is a file of JSON lines, each of them a call:
+  {"id": 1, "command": "uptime", "policy_context": "readonly"}
+  {"id": 2, "tool": "ssh_run", "arguments": {"alias": "web1", "command": "uptime"}}
+The first is judged under a profile alone, the second under the configuration.
+For each line comes one line of JSON, in the same order, with id, allow and
+reasons. A line that is no call is answered so, too, and makes the exit code 1.`,
 		Example: `  sallyport plan --profile readonly --command 'systemctl status nginx'
-  sallyport plan --config ./sallyport --host web1 --command 'df -h | tail -1'
-  sallyport plan --config ./sallyport --tool ssh_run --args '{"alias":"web1","command":"uptime"}'
+  sallyport plan --config ./sallyport --host local --command 'df -h | tail -1'
+  sallyport plan --config ./sallyport --tool ssh_run --args '{"alias":"local","command":"uptime"}'
   sallyport plan --batch cases.jsonl`,
 		Args:        cobra.NoArgs,
 		Annotations: marked(readsConfig),
-		PreRunE:     func(c *cobra.Command, _ []string) error { return f.check(c.Flags().Changed) },
+		PreRunE:     func(c *cobra.Command, _ []string) error { return f.check(c.Flags()) },
 		RunE:        func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.host, "host", "", "alias of the host")
-	flags.StringVar(&f.command, "command", "", "command line to plan with ssh_run")
-	flags.StringVar(&f.profile, "profile", "", "judge the command under this profile alone, without a configuration")
-	flags.StringVar(&f.tool, "tool", "", "tool to plan")
-	flags.StringVar(&f.args, "args", "{}", "its arguments, a JSON object")
-	flags.StringVar(&f.batch, "batch", "", "file of JSON lines; - is standard input")
-	flags.StringVar(&f.subject, "subject", "", "who calls (default: the OS user)")
-	flags.StringSliceVar(&f.groups, "group", nil, "a group of the caller; may be repeated")
+	flags.StringVar(&f.host, "host", "", "`ALIAS` of the host to plan --command on")
+	flags.StringVar(&f.command, "command", "", "`LINE` for a shell, to plan with the tool ssh_run")
+	flags.StringVar(&f.profile, "profile", "", "judge --command under the profile `NAME` alone, without a configuration: "+strings.Join(policies.Profiles(), ", "))
+	flags.StringVar(&f.tool, "tool", "", "`NAME` of the tool to plan")
+	flags.StringVar(&f.args, "args", "{}", "`JSON` object of the tool's arguments")
+	flags.StringVar(&f.batch, "batch", "", "`FILE` of JSON lines, one call each; - is standard input")
+	flags.StringVar(&f.subject, "subject", "", "`NAME` of who calls (default: the OS user)")
+	flags.StringSliceVar(&f.groups, "group", nil, "`NAME` of a group of the caller; may be repeated")
 	return c
 }
 
-// planWays are the ways to say what is planned, each by a flag, with the flags
-// that go with it beside --subject and --group.
-var planWays = []struct {
-	flag string
-	with []string
+// planApart are flags of which only one can be meant, and why.
+var planApart = []struct {
+	flags []string
+	why   string
 }{
-	{"command", []string{"host", "profile", "config"}},
-	{"tool", []string{"args", "config"}},
-	{"batch", []string{"config"}},
+	{[]string{"command", "tool", "batch"}, "each says what to plan"},
+	{[]string{"host", "profile"}, "a command is judged on a host, or under a profile alone"},
+	{[]string{"profile", "config"}, "a profile is judged without a configuration"},
 }
 
-// check refuses flags that contradict each other, or of which one would be
-// ignored.
-func (f planFlags) check(given func(flag string) bool) error {
-	var ways, others []string
-	var with []string
-	for _, way := range planWays {
-		if given(way.flag) {
-			ways, with = append(ways, "--"+way.flag), way.with
+// planNeeds are flags that mean nothing without another one.
+var planNeeds = []struct{ flag, needs string }{{"host", "command"}, {"profile", "command"}, {"args", "tool"}}
+
+// check refuses flags that contradict each other, that say nothing, or of which
+// one would be ignored.
+func (f planFlags) check(flags *pflag.FlagSet) error {
+	given := flags.Changed
+	for _, apart := range planApart {
+		if both := slices.DeleteFunc(slices.Clone(apart.flags), func(name string) bool { return !given(name) }); len(both) > 1 {
+			return fmt.Errorf("--%s: %s; give one of them", strings.Join(both, " and --"), apart.why)
 		}
 	}
-	for _, flag := range []string{"host", "profile", "args"} {
-		if given(flag) && !slices.Contains(with, flag) {
-			others = append(others, "--"+flag)
+	for _, one := range planNeeds {
+		if given(one.flag) && !given(one.needs) {
+			return fmt.Errorf("--%s means nothing without --%s", one.flag, one.needs)
+		}
+	}
+	for _, name := range []string{"host", "profile", "tool", "args", "batch"} {
+		if given(name) && flags.Lookup(name).Value.String() == "" {
+			return fmt.Errorf("--%s is empty; give it a value, or leave it out", name)
 		}
 	}
 	switch {
-	case len(ways) == 0:
-		return errors.New("nothing to plan: give --command, --tool or --batch")
-	case len(ways) > 1:
-		return fmt.Errorf("%s: give one of them", strings.Join(ways, " and "))
-	case len(others) > 0:
-		return fmt.Errorf("%s means nothing with %s", strings.Join(others, ", "), ways[0])
-	case given("host") && given("profile"):
-		return errors.New("--host and --profile: a command is judged on a host, or under a profile alone; give one of them")
+	case !given("command") && !given("tool") && !given("batch"):
+		return errors.New("nothing to plan: give --command with --host or --profile, --tool with --args, or --batch")
 	case given("command") && !given("host") && !given("profile"):
 		return errors.New("--command needs --host, or --profile to judge it without a host")
-	case given("profile") && given("config"):
-		return errors.New("--profile judges without a configuration; leave --config out")
+	case given("batch") && given("output") && flags.Lookup("output").Value.String() == "text":
+		return errors.New("--batch gives a line of JSON for each; leave --output text out")
+	case given("profile"):
+		return checkProfile(f.profile)
+	case !isObject(f.args):
+		return fmt.Errorf(`--args %q is not a JSON object; write it as in --args '{"alias": "web1"}'`, f.args)
 	}
-	return checkProfile(f.profile)
+	return nil
+}
+
+func isObject(text string) bool {
+	var members map[string]json.RawMessage
+	return json.Unmarshal([]byte(text), &members) == nil && members != nil
 }
 
 // checkProfile says what there is in the place of a profile that there is not.
 func checkProfile(name string) error {
 	known := policies.Profiles()
-	if name == "" || slices.Contains(known, name) {
+	if slices.Contains(known, name) {
 		return nil
 	}
-	return fmt.Errorf("there is no profile %q; there are %s", name, strings.Join(known, ", "))
+	return fmt.Errorf("there is no profile %q; %s", name, instead(name, known))
 }
 
 func (f planFlags) run(c *cobra.Command) error {
@@ -142,11 +158,11 @@ func (f planFlags) run(c *cobra.Command) error {
 
 // planCall is what a line of a batch, or the flags, ask for.
 type planCall struct {
-	ID        any             `json:"id"`
-	Command   json.RawMessage `json:"command"` // as it was written, so that nothing is mended before it is judged
-	Profile   string          `json:"policy_context"`
-	Tool      string          `json:"tool"`
-	Arguments json.RawMessage `json:"arguments"`
+	ID        any
+	Command   json.RawMessage // as it was written, so that nothing is mended before it is judged
+	Profile   string
+	Tool      string
+	Arguments json.RawMessage
 }
 
 func (f planFlags) call() (planCall, error) {
@@ -161,10 +177,7 @@ func (f planFlags) call() (planCall, error) {
 	return planCall{Tool: "ssh_run", Arguments: args}, err
 }
 
-// badCall is a call that cannot be planned, whatever the configuration.
-type badCall struct{ error }
-
-var errNoCall = &badCall{errors.New(`a call needs "tool" and "arguments", or "command" and "policy_context"`)}
+var errNoCall = errors.New(`a call has either "tool" and "arguments", or "command" and "policy_context"`)
 
 // planAnswer is one plan on one host as the command prints it.
 type planAnswer struct {
@@ -185,14 +198,20 @@ type planners struct {
 	caller tool.Caller
 
 	mu         sync.Mutex
-	configured *stack
-	profiles   *stack
+	configured planner
+	profiles   planner
+}
+
+// planner is a gateway that plans, or why there is none.
+type planner struct {
+	stack *stack
+	err   error
 }
 
 func (p *planners) close() {
-	for _, s := range []*stack{p.configured, p.profiles} {
-		if s != nil {
-			_ = s.close(p.cmd.Context())
+	for _, one := range []planner{p.configured, p.profiles} {
+		if one.stack != nil {
+			_ = one.stack.close(p.cmd.Context())
 		}
 	}
 }
@@ -207,7 +226,7 @@ func (p *planners) of(c planCall) (g *gateway.Gateway, name string, args json.Ra
 		return nil, "", nil, errNoCall
 	}
 	if err := checkProfile(c.Profile); err != nil {
-		return nil, "", nil, &badCall{err}
+		return nil, "", nil, err
 	}
 	if g, err = p.need(&p.profiles, p.assembleProfiles); err != nil {
 		return nil, "", nil, err
@@ -216,18 +235,17 @@ func (p *planners) of(c planCall) (g *gateway.Gateway, name string, args json.Ra
 	return g, "ssh_run", args, err
 }
 
-// need puts a stack together at its first use.
-func (p *planners) need(s **stack, assemble func() (*stack, error)) (*gateway.Gateway, error) {
+// need puts a gateway together at its first use, and tries only once.
+func (p *planners) need(one *planner, assemble func() (*stack, error)) (*gateway.Gateway, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if *s == nil {
-		made, err := assemble()
-		if err != nil {
-			return nil, err
-		}
-		*s = made
+	if one.stack == nil && one.err == nil {
+		one.stack, one.err = assemble()
 	}
-	return (*s).gateway, nil
+	if one.err != nil {
+		return nil, one.err
+	}
+	return one.stack.gateway, nil
 }
 
 func (p *planners) assembleConfigured() (*stack, error) {

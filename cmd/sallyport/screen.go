@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // screen writes for people: aligned, coloured on a terminal, plain otherwise.
@@ -50,7 +52,7 @@ func (s *screen) block(text string, most int) {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, l := range lines {
 		if i == most {
-			s.line("     %s", s.paint(dim, fmt.Sprintf("… and %d more lines", len(lines)-most)))
+			s.line("     %s", s.paint(dim, "… and "+tool.Count(len(lines)-most, "more line")))
 			return
 		}
 		for _, part := range wrap(l, screenWidth) {

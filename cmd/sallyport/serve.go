@@ -33,7 +33,10 @@ loopback it refuses to start without tokens.
 
 SIGHUP, a changed file and ssh_reload_config load servers, credentials and
 policy again; what does not load changes nothing. SIGTERM stops running
-commands on their hosts, records it, and ends.`,
+commands on their hosts, records it, and ends.
+
+A flag goes over its environment variable, such as SALLYPORT_HTTP_LISTEN, and
+that over sallyport.yml. The defaults are of where none of them says anything.`,
 		Example: `  sallyport serve --config ./sallyport
   sallyport serve --config ./sallyport --transport http --listen 127.0.0.1:8022`,
 		Args:        cobra.NoArgs,
@@ -41,18 +44,18 @@ commands on their hosts, records it, and ends.`,
 		RunE:        func(c *cobra.Command, _ []string) error { return serve(c) },
 	}
 	addTransportFlags(c)
-	c.Flags().String("subject", "", "who calls over stdio (default: the OS user)")
-	c.Flags().StringSlice("toolsets", nil, "toolsets to offer: "+strings.Join(tools.Sets(), ", "))
+	c.Flags().String("subject", "", "`NAME` of who calls over stdio (default: the OS user)")
+	c.Flags().StringSlice("toolsets", nil, "`NAMES` of the toolsets to offer, out of "+strings.Join(tools.Sets(), ", ")+" (default: all)")
 	c.Flags().Bool("global", false, "one namespace of open connections for each subject, not one for each session")
-	c.Flags().String("log-level", "", "debug, info, warn or error")
+	c.Flags().String("log-level", "", "least `LEVEL` to log: debug, info, warn or error (default: info)")
 	return c
 }
 
 // addTransportFlags are the settings on the command line that say where the
 // gateway is.
 func addTransportFlags(c *cobra.Command) {
-	c.Flags().String("transport", "", "stdio or http (default: that of sallyport.yml, or else stdio)")
-	c.Flags().String("listen", "", "host:port of the HTTP transport")
+	c.Flags().String("transport", "", "`NAME` of the transport, stdio or http (default: stdio)")
+	c.Flags().String("listen", "", "`HOST:PORT` of the HTTP transport (default: 127.0.0.1:8022)")
 }
 
 // checkTransport refuses flags that the transport has no use for.

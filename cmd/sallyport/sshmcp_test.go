@@ -60,7 +60,7 @@ func newHarbour(t *testing.T, open bool) *harbour {
 		h.write(t, "open/.manifest", `{"revision": "open", "rego_version": 1, "roots": ["sallyport"]}`, 0o600)
 		h.write(t, "open/open.rego", permitsAll, 0o600)
 	}
-	h.write(t, "sallyport.yml", "log_level: error\ntoolsets: [core, fleet]\npolicy: {"+bundle+"timeout: 1s}\n"+
+	h.write(t, "sallyport.yml", "log_level: error\ntoolsets: [all]\npolicy: {"+bundle+"timeout: 1s}\n"+
 		"tokens: [{id: agent-7, sha256: "+sha256Hex("seven")+"}, {id: agent-8, sha256: "+sha256Hex("eight")+"}]\n"+
 		"logs: {record: full, decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
 	h.write(t, "servers.yml", fmt.Sprintf(`hosts:

@@ -130,7 +130,35 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 		}
 	}
 	s.engine, err = policy.New(ctx, options)
-	return err
+	return ofBundles(err, conf.Settings, conf.Origins)
+}
+
+// ofBundles tells what is wrong with bundles as problems of the configuration:
+// where on disk, and by which setting they are there.
+func ofBundles(err error, set config.Settings, from config.Origins) error {
+	var faults policy.Faults
+	if !errors.As(err, &faults) {
+		return err
+	}
+	problems := &config.Problems{Settings: &set, Origins: from}
+	for _, f := range faults {
+		key, message := "policy", f.Message
+		switch {
+		case f.Bundle != "" && f.Bundle == set.Policy.Bundle:
+			key = "policy.bundle"
+		case f.Bundle != "":
+			key = "policy.custom"
+		}
+		if f.File == "" && f.Bundle != "" {
+			message = f.Bundle + ": " + message
+		}
+		p := from.Problem(key, message, f.Remedy)
+		if f.File != "" {
+			p.File, p.Line, p.Column = f.File, f.Line, f.Column
+		}
+		problems.List = append(problems.List, p)
+	}
+	return problems
 }
 
 // openLog opens the places that a log goes to; all of them take every line.
@@ -251,7 +279,7 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, err
 	}
 	if err := s.engine.Reload(ctx, next.Site()); err != nil {
-		return nil, errors.Join(err, s.setTokens(last.Settings))
+		return nil, errors.Join(ofBundles(err, next.Settings, next.Origins), s.setTokens(last.Settings))
 	}
 	commit()
 	s.logWarnings(next)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 func validateCommand() *cobra.Command {
@@ -17,8 +18,10 @@ func validateCommand() *cobra.Command {
 		Use:   "validate",
 		Short: "Check a configuration and report every problem at once",
 		Long: `Read the configuration as serve would, compile the policies, and report every
-problem with file, line and remedy. Nothing is started and no host is contacted.`,
-		Example:     "  sallyport validate --config ./sallyport\n  sallyport validate --output json",
+problem with file, line and remedy. Nothing is started and no host is contacted.
+
+A warning is of what would start and may not be meant; it leaves the exit code 0.`,
+		Example:     "  sallyport validate --config ./sallyport\n  sallyport validate --config ./sallyport --output json",
 		Args:        cobra.NoArgs,
 		Annotations: marked(readsConfig),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -30,7 +33,7 @@ problem with file, line and remedy. Nothing is started and no host is contacted.
 				return err
 			}
 			if !v.Valid {
-				return &exitError{code: exitError1}
+				return &exitError{code: v.exitCode()}
 			}
 			return nil
 		},
@@ -48,51 +51,58 @@ type verdict struct {
 
 func validate(c *cobra.Command) (verdict, error) {
 	v := verdict{Problems: []config.Problem{}}
-	s, err := assemble(c.Context(), stackOptions{
-		load: func() (*config.Config, error) {
-			conf, err := loadOnly(c, config.Options{})
-			if conf != nil {
-				v.Dir, v.Hosts = conf.Dir, len(conf.Hosts)
-				v.Problems = append(v.Problems, conf.Warnings...)
-			}
-			return conf, err
-		},
-		stderr: io.Discard, dry: true,
-	})
+	conf, err := loadOnly(c, config.Options{})
 	var problems *config.Problems
 	switch {
 	case errors.As(err, &problems):
 		v.Problems = problems.List
 		if problems.Settings != nil {
-			v.compile(c.Context(), problems.Settings.Policy)
+			return v, v.compile(c.Context(), *problems.Settings, problems.Origins, nil)
 		}
 		return v, nil
 	case err != nil:
-		v.Problems = append(v.Problems, config.Problem{File: "bundles", Severity: config.Error, Message: err.Error()})
-		return v, nil
+		return v, err
 	}
-	v.Valid, v.Bundles = true, s.engine.Revisions()
-	return v, s.close(c.Context())
+	v.Dir, v.Hosts, v.Valid = conf.Dir, len(conf.Hosts), true
+	v.Problems = append(v.Problems, conf.Warnings...)
+	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Site())
 }
 
-// compile reports what is wrong with the policies, where the rest of the
-// configuration does not load.
-func (v *verdict) compile(ctx context.Context, set config.PolicySettings) {
-	e, err := policy.New(ctx, policy.Options{Bundle: set.Bundle, Custom: set.Custom, Timeout: dryTimeout})
-	if err != nil {
-		v.Problems = append(v.Problems, config.Problem{File: "bundles", Severity: config.Error, Message: err.Error()})
-		return
+// compile adds what is wrong with the policies. They are looked at even where the
+// rest does not load, without the operator's data then.
+func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, site any) error {
+	e, err := policy.New(ctx, policy.Options{Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Site: site, Timeout: dryTimeout})
+	var problems *config.Problems
+	switch err := ofBundles(err, set, from); {
+	case errors.As(err, &problems):
+		v.Valid, v.Problems = false, append(v.Problems, problems.List...)
+		return nil
+	case err != nil:
+		return err
 	}
-	_ = e.Close(ctx)
+	v.Bundles = e.Revisions()
+	return e.Close(ctx)
+}
+
+// exitCode is that of wrong usage where nothing but a flag is wrong.
+func (v verdict) exitCode() int {
+	if all := (&config.Problems{List: v.Problems}); all.OfFlags() {
+		return exitUsage
+	}
+	return exitError1
 }
 
 func (v verdict) write(w io.Writer) {
+	warnings := 0
 	for _, p := range v.Problems {
 		fmt.Fprintln(w, p)
+		if p.Severity == config.Warning {
+			warnings++
+		}
 	}
 	if v.Valid {
-		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, plural(v.Hosts, "host"), plural(len(v.Problems), "warning"))
+		fmt.Fprintf(w, "%s: valid, %s, %s\n", v.Dir, tool.Count(v.Hosts, "host"), tool.Count(warnings, "warning"))
 	} else {
-		fmt.Fprintf(w, "%s; nothing would start\n", plural(len(v.Problems), "problem"))
+		fmt.Fprintf(w, "%s, %s; nothing would start\n", tool.Count(len(v.Problems)-warnings, "problem"), tool.Count(warnings, "warning"))
 	}
 }

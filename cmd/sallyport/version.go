@@ -42,6 +42,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version of Sallyport and of the OPA inside it",
+		Long:    "Print the version of Sallyport, of the OPA inside it, and of the Go that built it.",
 		Example: "  sallyport version --output json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

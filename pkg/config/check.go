@@ -95,13 +95,18 @@ func loginName(s string) *fault {
 	return person(s)
 }
 
-// oneOf accepts the listed words only.
+// oneOf accepts the listed words only. They are few, so all of them are told
+// beside the one that was probably meant.
 func oneOf(allowed ...string) check {
 	return func(s string) *fault {
 		if slices.Contains(allowed, s) {
 			return nil
 		}
-		return unknownFault(s, "value", "values", allowed)
+		remedy := "values: " + strings.Join(allowed, ", ")
+		if near := Nearest(s, allowed); near != "" {
+			remedy = `did you mean "` + near + `"? ` + remedy
+		}
+		return faultf(remedy, "unknown value %q", s)
 	}
 }
 

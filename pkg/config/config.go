@@ -57,8 +57,9 @@ type Options struct {
 	Profiles []string
 	// Toolsets are the names that `toolsets` may hold; nil accepts any.
 	Toolsets []string
-	// WithoutSecrets leaves key files and secrets unread, for a check of the
-	// configuration where they are not at hand. Login still reads them.
+	// WithoutSecrets leaves key files and secrets unread, and agents and the
+	// places of logs unlooked for: a check of the configuration elsewhere than
+	// where it will run. Login still reads them.
 	WithoutSecrets bool
 }
 
@@ -67,7 +68,8 @@ type Options struct {
 type Config struct {
 	Dir      string
 	Settings Settings
-	Hosts    []Host // in file order
+	Origins  Origins // of the settings
+	Hosts    []Host  // in file order
 	Warnings []Problem
 
 	byAlias    map[string]int
@@ -86,7 +88,7 @@ func Load(o Options) (*Config, error) {
 	c := l.load()
 	problems := l.report.sorted(l.files())
 	if l.report.failed() {
-		return nil, &Problems{List: problems, Settings: l.sound}
+		return nil, &Problems{List: problems, Settings: l.settled, Origins: l.origins}
 	}
 	c.Warnings = problems
 	return c, nil
@@ -139,7 +141,9 @@ type loader struct {
 	dir    string
 	report *report
 	digest hash.Hash
-	sound  *Settings // when nothing is wrong with them
+
+	settled *Settings // as far as they could be read
+	origins Origins
 }
 
 func (l *loader) load() *Config {
@@ -147,9 +151,7 @@ func (l *loader) load() *Config {
 		return nil
 	}
 	settings := l.settings()
-	if !l.report.failed() {
-		l.sound = &settings
-	}
+	l.settled = &settings
 	v := l.vault(settings)
 	logins := l.credentials(v)
 	hosts := l.servers(logins)
@@ -159,7 +161,7 @@ func (l *loader) load() *Config {
 		return nil
 	}
 	c := &Config{
-		Dir: l.dir, Settings: settings, Hosts: hosts.hosts(),
+		Dir: l.dir, Settings: settings, Origins: l.origins, Hosts: hosts.hosts(),
 		byAlias: hosts.byAlias, byTag: hosts.byTag(), logins: logins.byName,
 		vault: v, knownHosts: known, policy: policy,
 		digest: hex.EncodeToString(l.digest.Sum(nil)),

@@ -153,7 +153,7 @@ func TestBad(t *testing.T) {
 					t.Errorf("%s: a problem without message or remedy", p)
 				}
 			}
-			got := strings.ReplaceAll(err.Error(), o.Dir+"/", "") + "\n"
+			got := strings.ReplaceAll(lines(problems.List), o.Dir+"/", "") + "\n"
 			golden(t, filepath.Join(dir, "problems.golden"), strings.ReplaceAll(got, o.Dir, "$DIR"))
 		})
 	}
@@ -338,7 +338,7 @@ func TestKnownNames(t *testing.T) {
 		policyFile:   "rules: [{action: allow, profile: site}, {action: allow, profile: readonly}]\n",
 	})
 	_, err := Load(Options{Dir: dir, Env: noEnv, Profiles: []string{"site"}, Toolsets: []string{"fleet", "docker"}})
-	want := dir + `/sallyport.yml:1: toolsets: unknown value "dokcer" (did you mean "docker"?)` + "\n" +
+	want := dir + `/sallyport.yml:1: toolsets: unknown value "dokcer" (did you mean "docker"? values: fleet, docker)` + "\n" +
 		dir + `/policy.yml:1: rules[1].profile: unknown value "readonly" (values: site)`
 	if err == nil || err.Error() != want {
 		t.Errorf("Load gives\n%v\nwant\n%s", err, want)

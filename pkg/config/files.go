@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -84,6 +85,15 @@ func notLink(name string, info fs.FileInfo) error {
 		return faultf("put the file itself there", "%s is a symbolic link", name)
 	}
 	return nil
+}
+
+// cause is an error of a file without the call and the path.
+func cause(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 func errSwapped(name string) error {

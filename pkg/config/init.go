@@ -44,7 +44,7 @@ func writeAll(dir string, files map[string][]byte) (written []string, err error)
 	}
 	for _, sub := range []string{"", "keys", "secrets"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), privateDir); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s cannot be made: %w (name a directory where this user may write)", dir, cause(err))
 		}
 	}
 	for _, file := range sortedKeys(files) {
@@ -77,7 +77,7 @@ func absent(dir string, files map[string][]byte) error {
 		if _, err := os.Lstat(path); err == nil {
 			there = append(there, path)
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return fmt.Errorf("%s cannot be made: %w (name another)", dir, cause(err))
 		}
 	}
 	if there == nil {
@@ -89,7 +89,7 @@ func absent(dir string, files map[string][]byte) error {
 func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, privateFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s cannot be written: %w", path, cause(err))
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err != nil {

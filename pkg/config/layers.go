@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,25 +15,23 @@ import (
 )
 
 // layers are what the file, the environment and the flags say, each value read
-// and checked where it stands. viper decides which of them counts; where keeps
-// the place of the one that does.
-type layers struct {
-	viper *viper.Viper
-	where map[string]place
-}
+// and checked where it stands. viper decides which of them counts;
+// the loader's origins keep the place of the one that does.
+type layers struct{ viper *viper.Viper }
 
 // settings reads sallyport.yml and what goes over it. A value that is wrong is
 // reported even where a higher layer hides it.
 func (l *loader) settings() Settings {
-	ly := layers{viper.New(), map[string]place{}}
+	ly := layers{viper.New()}
+	l.origins = Origins{l.place(settingsFile), map[string]place{}}
 	ly.viper.SetDefault("tokens", []Token{})
 	for _, s := range settingTable {
 		if s.def != nil {
 			ly.viper.SetDefault(s.key, s.def)
 		}
 	}
-	ly.merge(l.fileLayer(ly.where))
-	ly.merge(l.envLayer(ly.where))
+	ly.merge(l.fileLayer())
+	ly.merge(l.envLayer())
 	l.flagLayer(ly)
 	for _, log := range []string{"logs.decision", "logs.audit"} {
 		if !ly.viper.IsSet(log + ".stderr") {
@@ -42,7 +42,7 @@ func (l *loader) settings() Settings {
 	if err := ly.viper.UnmarshalExact(&s); err != nil {
 		l.place(settingsFile).fail(faultf("compare it with what sallyport init writes", "%v", err))
 	}
-	l.checkSettings(&s, ly.where)
+	l.checkSettings(&s)
 	return s
 }
 
@@ -65,20 +65,20 @@ func (ly layers) merge(values map[string]any) {
 }
 
 // fileLayer is what sallyport.yml says. The file may be missing.
-func (l *loader) fileLayer(where map[string]place) map[string]any {
+func (l *loader) fileLayer() map[string]any {
 	values := map[string]any{}
 	root, ok := l.optional(settingsFile)
 	if !ok {
 		return values
 	}
 	known := l.section("", func(v value, s setting) {
-		where[s.key] = v.place
+		l.origins.made[s.key] = v.place
 		if x, ok := s.fromNode(v); ok {
 			values[s.key] = x
 		}
 	})
 	known["tokens"] = func(v value) {
-		where["tokens"] = v.place
+		l.origins.made["tokens"] = v.place
 		values["tokens"] = tokens(v)
 	}
 	root.object(known)
@@ -147,7 +147,7 @@ func settingEnv(key string) string {
 // envLayer is what the environment says. viper would read the process
 // environment itself, unchecked; here the look-up is the caller's and each
 // value is read like one of the file. An empty variable counts as unset.
-func (l *loader) envLayer(where map[string]place) map[string]any {
+func (l *loader) envLayer() map[string]any {
 	values := map[string]any{}
 	for _, s := range settingTable {
 		text := l.env(settingEnv(s.key))
@@ -155,7 +155,7 @@ func (l *loader) envLayer(where map[string]place) map[string]any {
 			continue
 		}
 		p := place{report: l.report, file: settingEnv(s.key), path: s.key}
-		where[s.key] = p
+		l.origins.made[s.key] = p
 		if x, ok := s.fromText(p, text); ok {
 			values[s.key] = x
 		}
@@ -199,7 +199,7 @@ func (l *loader) flagLayer(ly layers) {
 			continue
 		}
 		p := place{report: l.report, file: "--" + flag.Name, path: s.key}
-		ly.where[s.key] = p
+		l.origins.made[s.key] = p
 		if x, ok := s.fromText(p, flagText(flag)); ok {
 			ly.viper.Set(s.key, x)
 		}
@@ -235,52 +235,73 @@ func tokens(v value) []Token {
 
 // checkSettings is what no single value shows: names that lead nowhere, and
 // settings that do not go together.
-func (l *loader) checkSettings(s *Settings, where map[string]place) {
-	l.checkListen(s, l.at(where, "http.listen"))
+func (l *loader) checkSettings(s *Settings) {
+	l.checkListen(s, l.origins.at("http.listen"))
 	if l.Toolsets != nil {
 		for _, set := range s.Toolsets {
 			if f := oneOf(l.Toolsets...)(set); f != nil {
-				l.at(where, "toolsets").fail(f)
+				l.origins.at("toolsets").fail(f)
 			}
 		}
 	}
-	l.checkLog(&s.Logs.Decision, where, "logs.decision")
-	l.checkLog(&s.Logs.Audit, where, "logs.audit")
+	l.checkLog(&s.Logs.Decision, "logs.decision")
+	l.checkLog(&s.Logs.Audit, "logs.audit")
 	if s.Logs.Decision.File != "" && s.Logs.Decision.File == s.Logs.Audit.File {
-		l.at(where, "logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
+		l.origins.at("logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
 	}
-	s.Policy.Bundle = l.mustExist(s.Policy.Bundle, l.at(where, "policy.bundle"))
+	s.Policy.Bundle = l.mustExist(s.Policy.Bundle, l.origins.at("policy.bundle"))
 	for i, path := range s.Policy.Custom {
-		s.Policy.Custom[i] = l.mustExist(path, l.at(where, "policy.custom"))
+		s.Policy.Custom[i] = l.mustExist(path, l.origins.at("policy.custom"))
 	}
+	s.Policy.Custom = slices.DeleteFunc(s.Policy.Custom, func(path string) bool { return path == "" })
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
 	s.StateDir = l.relative(s.StateDir)
 }
 
-func (l *loader) checkLog(sink *LogSink, where map[string]place, key string) {
+func (l *loader) checkLog(sink *LogSink, key string) {
 	if sink.File == "" && !sink.Stderr {
-		l.at(where, key+".stderr").fail(faultf("name a file, or write stderr: true", "the log would go nowhere, and without a record nothing runs"))
+		l.origins.at(key + ".stderr").fail(faultf("name a file, or write stderr: true", "the log would go nowhere, and without a record nothing runs"))
 	}
 	sink.File = l.relative(sink.File)
 	if sink.File == "" || l.WithoutSecrets {
 		return
 	}
-	p := l.at(where, key+".file")
-	if info, err := os.Stat(sink.File); err == nil && info.IsDir() {
-		p.fail(faultf("name a file in it", "%s is a directory", sink.File))
-	} else if dir := thatIsThere(filepath.Dir(sink.File)); unix.Access(dir, unix.W_OK) != nil {
-		p.warn(faultf("give the account that serves the right to write there, or name another file", "this account may not write in %s", dir))
+	p := l.origins.at(key + ".file")
+	if f := notAFile(sink.File); f != nil {
+		p.fail(f)
+	} else if f := unwritable(sink.File); f != nil {
+		p.warn(f)
 	}
 }
 
-// thatIsThere is a directory, or the one above it that is there.
-func thatIsThere(dir string) string {
-	for {
-		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
-			return dir
-		}
-		dir = filepath.Dir(dir)
+// notAFile says why no file can be at a path.
+func notAFile(path string) *fault {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return faultf("name a file in it", "%s is a directory", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
+		return faultf("name a file that can be made", "%s: %v", path, cause(err))
 	}
+	return nil
+}
+
+// unwritable says why this account cannot write a file, or make it: whoever
+// writes it makes the directories that are missing. Another account may.
+func unwritable(path string) *fault {
+	at, access := path, uint32(unix.W_OK)
+	for at != filepath.Dir(at) && !there(at) {
+		at, access = filepath.Dir(at), unix.W_OK|unix.X_OK
+	}
+	if unix.Access(at, access) == nil {
+		return nil
+	}
+	return faultf("let the account that serves write there, or name another file", "this account may not write %s", at)
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // checkListen keeps the gateway from being open to a network without asking who
@@ -297,16 +318,6 @@ func (l *loader) checkListen(s *Settings, p place) {
 	}
 }
 
-// at is where a setting was made, the file itself for a default.
-func (l *loader) at(where map[string]place, key string) place {
-	if p, ok := where[key]; ok {
-		return p
-	}
-	p := l.place(settingsFile)
-	p.path = key
-	return p
-}
-
 // relative joins a path to the configuration directory, unless it is absolute
 // or begins with the home directory's ~.
 func (l *loader) relative(path string) string {
@@ -321,13 +332,16 @@ func (l *loader) relative(path string) string {
 	return filepath.Join(l.dir, path)
 }
 
-// mustExist joins a path likewise, and reports one that leads nowhere.
+// mustExist joins a path likewise, and reports one that leads nowhere, which it
+// leaves out.
 func (l *loader) mustExist(path string, p place) string {
 	path = l.relative(path)
-	if path != "" {
-		if _, err := os.Stat(path); err != nil {
-			p.fail(faultf("put it there, or remove the setting", "%s %s", path, asFault(err, "").message))
-		}
+	if path == "" {
+		return ""
+	}
+	if _, err := os.Stat(path); err != nil {
+		p.fail(faultf("put it there, or remove the setting", "%s %s", path, asFault(err, "").message))
+		return ""
 	}
 	return path
 }

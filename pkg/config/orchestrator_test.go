@@ -418,8 +418,9 @@ func TestOrchestratorDirectories(t *testing.T) {
 			o.Dir = "" // its variable names it
 			c, err := Load(o)
 			var text strings.Builder
-			if err != nil {
-				fmt.Fprintln(&text, err)
+			var problems *Problems
+			if errors.As(err, &problems) {
+				fmt.Fprintln(&text, lines(problems.List))
 			} else {
 				fmt.Fprintln(&text, c.Warned())
 				for _, h := range c.Hosts {

@@ -49,13 +49,18 @@ func (p Problem) String() string {
 // file and line.
 type Problems struct {
 	List []Problem
-	// Settings are those of sallyport.yml, when nothing is wrong with that; what
-	// it names can be checked all the same.
+	// Settings are those of sallyport.yml as far as they could be read, without
+	// what leads nowhere, so that the rest of what they name can be looked at in
+	// the same run. They are nil when there is no directory.
 	Settings *Settings
+	Origins  Origins
 }
 
-// Error has one problem on each line.
-func (p *Problems) Error() string { return lines(p.List) }
+// Error has one problem on each line. Warnings are about a configuration that
+// nobody uses, so they are left out.
+func (p *Problems) Error() string {
+	return lines(slices.DeleteFunc(slices.Clone(p.List), func(one Problem) bool { return one.Severity == Warning }))
+}
 
 // OfFlags says that nothing but flags is wrong.
 func (p *Problems) OfFlags() bool {
@@ -119,13 +124,15 @@ type place struct {
 func (p place) fail(f *fault) { p.add(Error, f) }
 func (p place) warn(f *fault) { p.add(Warning, f) }
 
-func (p place) add(s Severity, f *fault) {
+func (p place) add(s Severity, f *fault) { p.report.list = append(p.report.list, p.problem(s, f)) }
+
+func (p place) problem(s Severity, f *fault) Problem {
 	message := f.message
 	if p.path != "" {
 		message = p.path + ": " + message
 	}
-	p.report.list = append(p.report.list, Problem{
+	return Problem{
 		File: p.file, Line: p.line, Column: p.column,
 		Severity: s, Message: message, Remedy: f.remedy,
-	})
+	}
 }

@@ -26,6 +26,28 @@ type Settings struct {
 	LogLevel  string           `mapstructure:"log_level"` // debug, info, warn or error
 }
 
+// Origins say where each setting was made: in sallyport.yml, by a variable, by
+// a flag.
+type Origins struct {
+	file place // where a default could be changed
+	made map[string]place
+}
+
+func (o Origins) at(key string) place {
+	if p, ok := o.made[key]; ok {
+		return p
+	}
+	p := o.file
+	p.path = key
+	return p
+}
+
+// Problem is what is wrong with a setting, such as policy.bundle, at the place
+// where it was made.
+func (o Origins) Problem(key, message, remedy string) Problem {
+	return o.at(key).problem(Error, &fault{message, remedy})
+}
+
 // HTTPSettings are those of the HTTP transport.
 type HTTPSettings struct {
 	Listen                string        `mapstructure:"listen"` // host:port

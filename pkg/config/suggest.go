@@ -11,7 +11,7 @@ import (
 // of them ("keys here").
 func unknownFault(word, kind, list string, known []string) *fault {
 	remedy := list + ": " + strings.Join(known, ", ")
-	switch near := nearest(word, known); {
+	switch near := Nearest(word, known); {
 	case near != "":
 		remedy = `did you mean "` + near + `"?`
 	case len(known) == 0:
@@ -26,9 +26,9 @@ func unknownFault(word, kind, list string, known []string) *fault {
 // inventory with many dangling names should still be reported quickly.
 const tooManyNear = 2000
 
-// nearest is the known word that differs by a letter or two, or only in case or
+// Nearest is the known word that differs by a letter or two, or only in case or
 // dashes; empty when there is none.
-func nearest(word string, known []string) string {
+func Nearest(word string, known []string) string {
 	if len(known) > tooManyNear || len(word) > 100 {
 		return ""
 	}

@@ -62,7 +62,7 @@ func (c *call) planIt() *tool.Problem {
 func (c *call) unknownTool() *tool.Problem {
 	return &tool.Problem{
 		Code: "unknown_tool", Message: fmt.Sprintf("there is no tool %q", c.name),
-		Remedy: "did you mean " + c.gateway.similar(c.name, c.gateway.view(c.caller).tools()),
+		Remedy: instead(c.name, c.gateway.view(c.caller).tools()),
 	}
 }
 

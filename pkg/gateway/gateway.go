@@ -262,16 +262,20 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 	return g.decider.Revisions(), err
 }
 
-// similar names the tool that a misspelt name was probably meant for.
-func (g *Gateway) similar(name string, tools []*tool.Tool) string {
+// instead names the tool that a name was probably meant for, or those there are.
+func instead(name string, tools []*tool.Tool) string {
 	var names []string
 	for _, t := range tools {
-		if strings.EqualFold(t.Name, name) || strings.Contains(t.Name, name) || strings.Contains(name, t.Name) {
-			return t.Name
-		}
 		names = append(names, t.Name)
 	}
-	return strings.Join(names, ", ")
+	near := config.Nearest(name, names)
+	if i := slices.IndexFunc(names, func(n string) bool { return strings.Contains(n, name) || strings.Contains(name, n) }); near == "" && i >= 0 {
+		near = names[i]
+	}
+	if near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "there are " + strings.Join(names, ", ")
 }
 
 // newID is the id of a call, and so of a task: in the order of time, and beyond

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"text/template"
@@ -238,5 +237,5 @@ func (a guide) Seconds() string {
 	if a.Limits.Seconds == 0 {
 		return "any time"
 	}
-	return fmt.Sprintf("%d seconds", a.Limits.Seconds)
+	return tool.Count(a.Limits.Seconds, "second")
 }

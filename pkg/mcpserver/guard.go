@@ -90,8 +90,23 @@ func (g *guard) origin(r *http.Request) bool {
 	if len(values) > 1 {
 		return false
 	}
-	own := "http://" + strings.ToLower(r.Host)
-	return slices.Contains(g.origins, origin) || origin == own && isLoopback(hostname(r.Host)) && arrivedOnLoopback(r)
+	return slices.Contains(g.origins, origin) || arrivedOnLoopback(r) && sameOnLoopback(origin, r.Host)
+}
+
+// sameOnLoopback says that an origin is the very server that is asked. Loopback
+// has many names and literals, and a browser may have opened one and be sent to
+// another; what tells the servers there apart is the port.
+func sameOnLoopback(origin, host string) bool {
+	page, plain := strings.CutPrefix(origin, "http://")
+	return plain && isLoopback(hostname(page)) && isLoopback(hostname(host)) && portOf(page) == portOf(host)
+}
+
+// portOf is the port of a Host, which leaves out that of HTTP.
+func portOf(host string) string {
+	if _, port, err := net.SplitHostPort(host); err == nil {
+		return port
+	}
+	return "80"
 }
 
 // hostname is a Host without its port and brackets.

@@ -190,10 +190,8 @@ func (s *Server) ListenAndServe(ctx context.Context, o HTTPOptions, ready func(a
 		return err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another process listens at %s; end it, or set another http.listen", o.Listen)
-	} else if err != nil {
-		return fmt.Errorf("http.listen: %w", err)
+	if err != nil {
+		return cannotListen(o.Listen, err)
 	}
 	web := &http.Server{
 		Handler:           e.handler(),
@@ -219,6 +217,19 @@ func (s *Server) ListenAndServe(ctx context.Context, o HTTPOptions, ready func(a
 	}
 }
 
+// cannotListen says why there is no listening at an address, and what to do.
+func cannotListen(at string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("another process listens at %s; end it, or set another http.listen", at)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("this machine has no address such as %s; set another http.listen", at)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("this user may not listen at %s; set another http.listen, with a port from 1024", at)
+	}
+	return fmt.Errorf("http.listen %s: %w", at, err)
+}
+
 func (e *endpoint) shutdown(web *http.Server) error {
 	e.draining.Store(true)
 	e.inflight.stopAll(tool.StopShutdown)
@@ -227,7 +238,7 @@ func (e *endpoint) shutdown(web *http.Server) error {
 	defer cancel()
 	if err := web.Shutdown(ctx); err != nil {
 		web.Close()
-		return fmt.Errorf("%d calls did not end within %s of being stopped", e.inflight.count(), e.options.ShutdownTimeout)
+		return fmt.Errorf("%s did not end within %s of being stopped", tool.Count(e.inflight.count(), "call"), e.options.ShutdownTimeout)
 	}
 	return nil
 }

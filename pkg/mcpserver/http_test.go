@@ -146,6 +146,13 @@ func TestTrap07OriginAndHostOnEveryVerb(t *testing.T) {
 		{"listed origin", "", "https://ui.example", 0},
 		{"foreign origin", "", "http://evil.example", 403},
 		{"foreign origin of a listed name", "", "http://ui.example", 403},
+		{"page on localhost, literal host", own, "http://LocalHost:" + port, 0},
+		{"page on a literal, host localhost", "localhost:" + port, "http://127.0.0.1:" + port, 0},
+		{"page on IPv6, host localhost", "localhost:" + port, "http://[::1]:" + port, 0},
+		{"page and host on the port of HTTP", "127.0.0.1", "http://localhost", 0},
+		{"page on the port of HTTP", "localhost:" + port, "http://localhost", 403},
+		{"page on another port of a literal", "localhost:" + port, "http://127.0.0.1:3000", 403},
+		{"page that looks like localhost", "localhost:" + port, "http://localhost.evil.example:" + port, 403},
 		{"another local page", "", "http://localhost:3000", 403},
 		{"own origin over https", "", "https://" + own, 403},
 		{"opaque origin", "", "null", 403},
@@ -702,7 +709,7 @@ func TestShutdownNamesCallsThatDoNotEnd(t *testing.T) {
 	body := modern.rawCall(1, "ssh_run", run("sleep 600"))
 	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nMcp-Protocol-Version: %s\r\nMcp-Method: tools/call\r\nMcp-Name: ssh_run\r\nContent-Length: %d\r\n\r\n%s", modern, len(body), body)
 	g.started(t, 1)
-	if err := stop(); err == nil || err.Error() != "1 calls did not end within 50ms of being stopped" {
+	if err := stop(); err == nil || err.Error() != "1 call did not end within 50ms of being stopped" {
 		t.Errorf("ListenAndServe returned %v", err)
 	}
 	close(g.stubborn)
@@ -791,5 +798,23 @@ func TestClientThatDoesNotReadIsDropped(t *testing.T) {
 	g.seen(t, "the end of the call", func(v []visit) bool { return v[0].done })
 	if err := stop(); err != nil {
 		t.Errorf("the call was not let go of: %v", err)
+	}
+}
+
+// What keeps the server from listening is told in words, with what to do.
+func TestCannotListen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for listen, want := range map[string]string{
+		taken.Addr().String(): "another process listens at " + taken.Addr().String() + "; end it, or set another http.listen",
+		"192.0.2.1:8022":      "this machine has no address such as 192.0.2.1:8022; set another http.listen",
+	} {
+		err := newServer(t, newSite()).ListenAndServe(t.Context(), HTTPOptions{Listen: listen, Tokens: twoTokens}, nil)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", listen, err, want)
+		}
 	}
 }

@@ -155,7 +155,7 @@ func describeProgress(p tool.Progress) string {
 		text = "task " + p.Task + ": " + text
 	}
 	if p.Bytes > 0 {
-		text += fmt.Sprintf(", %d bytes of output so far", p.Bytes)
+		text += fmt.Sprintf(", %s of output so far", tool.Count(p.Bytes, "byte"))
 	}
 	return text
 }

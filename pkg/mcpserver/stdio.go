@@ -223,7 +223,7 @@ func (p *pipe) write(m []byte) error {
 func (p *pipe) finish(cause tool.Stop) error {
 	p.inflight.stopAll(cause)
 	if !p.settle(p.server.patience) {
-		return fmt.Errorf("%d calls did not end within %s of being stopped", p.inflight.count(), p.server.patience)
+		return fmt.Errorf("%s did not end within %s of being stopped", tool.Count(p.inflight.count(), "call"), p.server.patience)
 	}
 	return nil
 }

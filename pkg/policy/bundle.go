@@ -23,24 +23,35 @@ import (
 const mainBundleName = "sallyport"
 
 // loadBundles reads the bundle that decides, the shipped one if main is empty,
-// and the custom ones beside it.
-func loadBundles(main string, custom []string) (map[string]*bundle.Bundle, error) {
+// and the custom ones beside it. It goes on after one that cannot be read.
+func loadBundles(main string, custom []string) (map[string]*bundle.Bundle, Faults) {
 	bundles := map[string]*bundle.Bundle{}
-	b, err := loadMain(main)
-	if err != nil {
-		return nil, fmt.Errorf("policy.bundle: %w", err)
+	var faults Faults
+	take := func(path, name string, b *bundle.Bundle, err error) {
+		if err == nil {
+			bundles[name] = b
+		}
+		for _, f := range faultsOf(err, "name a directory, or a .tar.gz that sallyport policy build or opa build wrote") {
+			f.Bundle = path
+			faults = append(faults, f)
+		}
 	}
-	bundles[mainBundleName] = b
+	b, err := loadMain(main)
+	take(main, mainBundleName, b, err)
+	names := map[string]bool{mainBundleName: true, siteBundleName: true}
 	for _, path := range custom {
 		name := bundleName(path)
-		if _, taken := bundles[name]; taken || name == siteBundleName {
-			return nil, fmt.Errorf("policy.custom: bundle %s: another bundle is called %q; rename the directory or file", path, name)
+		if names[name] {
+			faults = append(faults, Fault{
+				Bundle: path, Message: fmt.Sprintf("another bundle is called %q", name), Remedy: "rename the directory or file",
+			})
+			continue
 		}
-		if bundles[name], err = loadCustom(path, name); err != nil {
-			return nil, fmt.Errorf("policy.custom: %w", err)
-		}
+		names[name] = true
+		b, err := loadCustom(path, name)
+		take(path, name, b, err)
 	}
-	return bundles, nil
+	return bundles, faults
 }
 
 func loadMain(path string) (*bundle.Bundle, error) {
@@ -67,8 +78,10 @@ func loadCustom(path, name string) (*bundle.Bundle, error) {
 	}
 	for _, root := range *b.Manifest.Roots {
 		if root != "custom" && !strings.HasPrefix(root, "custom/") && root != "system/log" {
-			return nil, fmt.Errorf(
-				"bundle %s: root %q is not its to own; roots in .manifest may be custom, custom/... and system/log", path, root)
+			return nil, Faults{{
+				Message: fmt.Sprintf("root %q is not its to own", root),
+				Remedy:  "in its .manifest, roots may be custom, custom/... and system/log",
+			}}
 		}
 	}
 	return b, nil
@@ -77,14 +90,14 @@ func loadCustom(path, name string) (*bundle.Bundle, error) {
 func loadPath(path, name string) (*bundle.Bundle, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", err)
+		return nil, err
 	}
 	if info.IsDir() {
 		return read(path, name, bundle.NewDirectoryLoader(path))
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	return read(path, name, bundle.NewTarballLoaderWithBaseURL(f, path))
@@ -108,9 +121,13 @@ func introduce(b *bundle.Bundle, path string) error {
 	sum := sha256.New()
 	for _, m := range b.Modules {
 		pkg := strings.TrimPrefix(m.Parsed.Package.Path.String(), "data.")
-		root, err := ownRoot(strings.Split(pkg, "."))
-		if err != nil {
-			return fmt.Errorf("bundle %s: %s: package %s: %w", path, filepath.Base(m.Path), pkg, err)
+		root, owned := ownRoot(strings.Split(pkg, "."))
+		if !owned {
+			at := m.Parsed.Package.Loc()
+			return Faults{{
+				File: at.File, Line: at.Row, Column: at.Col,
+				Message: "package " + pkg + ": only what is below custom counts", Remedy: "call it custom.team, for example",
+			}}
 		}
 		roots[root] = true
 		fmt.Fprintf(sum, "%s\x00%s\x00", strings.TrimPrefix(m.Path, path), m.Raw)
@@ -118,9 +135,9 @@ func introduce(b *bundle.Bundle, path string) error {
 	for top, below := range b.Data {
 		names, _ := below.(map[string]any)
 		for name := range names {
-			root, err := ownRoot([]string{top, name})
-			if err != nil {
-				return fmt.Errorf("bundle %s: data %s: %w", path, top, err)
+			root, owned := ownRoot([]string{top, name})
+			if !owned {
+				return Faults{{Message: "data " + top + ": only what is below custom counts", Remedy: "put it below custom.team, for example"}}
 			}
 			roots[root] = true
 		}
@@ -132,11 +149,11 @@ func introduce(b *bundle.Bundle, path string) error {
 	return err
 }
 
-func ownRoot(path []string) (string, error) {
+func ownRoot(path []string) (root string, owned bool) {
 	if len(path) < 2 || path[0] != "custom" && path[0] != "system" {
-		return "", errors.New("only what is below custom counts, such as custom.team; call it so")
+		return "", false
 	}
-	return path[0] + "/" + path[1], nil
+	return path[0] + "/" + path[1], true
 }
 
 // read reads a bundle; problems name its files by where they are on disk.
@@ -144,10 +161,7 @@ func read(path, name string, loader bundle.DirectoryLoader) (*bundle.Bundle, err
 	b, err := bundle.NewCustomReader(loader.WithFilter(notTests)).WithBaseDir(path).
 		WithBundleName(name).WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).
 		WithLazyLoadingMode(false).WithSkipBundleVerification(true).Read()
-	if err != nil {
-		return nil, fmt.Errorf("bundle %s: %w", path, err)
-	}
-	return &b, nil
+	return &b, err
 }
 
 // notTests leaves out what only `opa test` runs.

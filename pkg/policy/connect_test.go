@@ -74,7 +74,7 @@ func through(t tool.Target, hop tool.Target) tool.Target {
 }
 
 func TestConnect(t *testing.T) {
-	e := newEngine(t, policy.Options{Site: siteOf(t, connectPolicy)})
+	e := recordedEngine(t, policy.Options{Site: siteOf(t, connectPolicy)})
 	box := outside("box.lab.example", "10.1.2.3", 22, "deploy")
 	bastion := tool.Target{
 		Alias: "bastion", Hostname: "bastion.example", Port: 22, User: "ops", Source: "inventory",

@@ -102,17 +102,13 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	bundles, err := loadBundles(o.Bundle, o.Custom)
-	if err != nil {
-		return nil, err
-	}
-	bundles[siteBundleName] = site
 	e := newEngine(o)
 	if err := e.start(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.activate(ctx, bundles); err != nil {
-		return nil, errors.Join(err, e.Close(ctx))
+	if err := e.load(ctx, site); err != nil {
+		_ = e.Close(ctx) // of an engine that has decided nothing
+		return nil, err
 	}
 	return e, nil
 }
@@ -178,8 +174,8 @@ func parserOptions() ast.ParserOptions {
 }
 
 // activate puts bundles through the gate and makes them, in one transaction,
-// what decides.
-func (e *Engine) activate(ctx context.Context, bundles map[string]*bundle.Bundle) error {
+// what decides, unless there are faults already.
+func (e *Engine) activate(ctx context.Context, bundles map[string]*bundle.Bundle, faults Faults) error {
 	e.activating.Lock()
 	defer e.activating.Unlock()
 	compiler := ast.NewCompiler()
@@ -187,10 +183,14 @@ func (e *Engine) activate(ctx context.Context, bundles map[string]*bundle.Bundle
 	params.Context = storage.NewContext()
 	plugins.SetCompilerOnContext(params.Context, compiler)
 	return storage.Txn(ctx, e.store, params, func(txn storage.Transaction) error {
-		return bundle.Activate(&bundle.ActivateOpts{
+		err := bundle.Activate(&bundle.ActivateOpts{
 			Ctx: ctx, Store: e.store, Txn: txn, TxnCtx: params.Context, Compiler: compiler,
 			Metrics: metrics.NoOp(), Bundles: bundles, ParserOptions: parserOptions(), Plugin: gateName,
 		})
+		if err != nil {
+			faults = append(faults, faultsOf(err, "start again")...)
+		}
+		return faults.orNil()
 	})
 }
 
@@ -215,12 +215,19 @@ func (e *Engine) Reload(ctx context.Context, site any) error {
 	if err != nil {
 		return err
 	}
-	bundles, err := loadBundles(e.main, e.custom)
-	if err != nil {
-		return err
+	return e.load(ctx, b)
+}
+
+// load reads the bundles and activates them with the site's. Where one cannot be
+// read, the others are held against the gate all the same, for what else is
+// wrong.
+func (e *Engine) load(ctx context.Context, site *bundle.Bundle) error {
+	bundles, faults := loadBundles(e.main, e.custom)
+	if bundles[mainBundleName] == nil {
+		return e.blame(faults)
 	}
-	bundles[siteBundleName] = b
-	return e.activate(ctx, bundles)
+	bundles[siteBundleName] = site
+	return e.blame(e.activate(ctx, bundles, faults))
 }
 
 // Revisions names what decides: the revision of each active bundle.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -715,11 +714,5 @@ permit contains command if {
 	}
 	if d.Allow || !slices.Equal(d.Reasons, []tool.Reason{want}) {
 		t.Errorf("%+v", d)
-	}
-}
-
-func TestNoSuchFile(t *testing.T) {
-	if _, err := New(t.Context(), Options{Custom: []string{filepath.Join(t.TempDir(), "x")}}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error is %v", err)
 	}
 }

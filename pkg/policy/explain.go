@@ -142,7 +142,7 @@ func (x *explainer) heard(r *ast.Rule, e *topdown.Event) {
 	s.Title, s.Code = x.annotated(r)
 	path := r.Module.Package.Path
 	switch name := r.Head.Ref()[0].String(); {
-	case len(path) > 1 && path[1].Equal(customTerm):
+	case path.HasPrefix(customRef):
 		if _, speaks := spoken[name]; !speaks {
 			return
 		}
@@ -280,7 +280,7 @@ func (x *explainer) followPermits(ctx context.Context) error {
 	return nil
 }
 
-var customTerm = ast.StringTerm("custom")
+var shippedRef = ast.MustParseRef("data.sallyport")
 
 // permits are the queries of all rules called permit, the shipped ones first:
 // those of the areas, and those of custom packages.
@@ -288,7 +288,7 @@ func permits(c *ast.Compiler) []string {
 	found := map[string]bool{}
 	for _, m := range c.Modules {
 		path := m.Package.Path // data, sallyport or custom, <package>
-		if len(path) != 3 || !path.HasPrefix(shippedRef) && !path[1].Equal(customTerm) {
+		if len(path) != 3 || !path.HasPrefix(shippedRef) && !path.HasPrefix(customRef) {
 			continue
 		}
 		for _, r := range m.Rules {
@@ -327,7 +327,7 @@ func (x *explainer) lay(attempts []*attempt, depth int) {
 // from its own root.
 func isCustom(a *attempt) bool {
 	path := a.rule.Module.Package.Path
-	return len(path) > 1 && path[1].Equal(customTerm)
+	return path.HasPrefix(customRef)
 }
 
 func conditionOf(a *attempt, depth int) (c tool.Condition, ok bool) {

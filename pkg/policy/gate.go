@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -79,46 +81,56 @@ func (g *gate) Activate(o *bundle.ActivateOpts) error {
 	if g.err != nil {
 		return fmt.Errorf("gate: %w", g.err)
 	}
+	faults := g.compile(o)
+	if len(faults) == 0 && len(o.Bundles) > 0 {
+		faults = heard(o.Compiler)
+	}
+	if len(faults) > 0 || len(o.Bundles) == 0 {
+		return faults.orNil()
+	}
+	return faultsOf(answers(o), "have every call get a decision of the shape that policies/README.md tells of").orNil()
+}
+
+// compile puts together the bundles that are acceptable, to see what else is
+// wrong, too; only without faults are they all of them.
+func (g *gate) compile(o *bundle.ActivateOpts) Faults {
+	var faults Faults
+	rest := *o
+	rest.Bundles = maps.Clone(o.Bundles)
 	for name, b := range o.Bundles {
-		if err := acceptable(o, name, b); err != nil {
-			return fmt.Errorf("bundle %s: %w", name, err)
+		if f := acceptable(o, name, b); f != nil {
+			f.name = name
+			faults = append(faults, *f)
+			delete(rest.Bundles, name)
 		}
 	}
 	o.Compiler.WithCapabilities(g.capabilities).WithSchemas(g.schemas).WithUseTypeCheckAnnotations(true)
-	if err := (&bundle.DefaultActivator{}).Activate(o); err != nil {
-		return fmt.Errorf("bundles do not fit: %w", err)
-	}
-	if len(o.Bundles) == 0 {
-		return nil
-	}
-	if err := heard(o.Compiler); err != nil {
-		return err
-	}
-	return answers(o)
+	err := (&bundle.DefaultActivator{}).Activate(&rest)
+	return append(faults, faultsOf(err, "give every package and every root to one bundle alone")...)
 }
 
-var (
-	errNoRevision = errors.New(".manifest names no revision, so a decision could not say by what it was made")
-	errEmpty      = errors.New("has neither rules nor data")
-	errDelta      = errors.New("is a delta; only whole bundles are taken")
-)
-
 // acceptable looks at a bundle alone, before it is compiled with the others.
-func acceptable(o *bundle.ActivateOpts, name string, b *bundle.Bundle) error {
+func acceptable(o *bundle.ActivateOpts, name string, b *bundle.Bundle) *Fault {
 	switch {
 	case b.Type() == bundle.DeltaBundleType:
-		return errDelta
+		return &Fault{Message: "is a delta; only whole bundles are taken", Remedy: "build the whole bundle"}
 	case b.Manifest.Revision == "":
-		return errNoRevision
+		return &Fault{
+			Message: ".manifest names no revision, so a decision could not say by what it was made",
+			Remedy:  `add "revision": "1", or have sallyport policy build write it`,
+		}
 	case len(b.Modules) == 0 && len(b.Data) == 0:
-		return errEmpty
+		return &Fault{Message: "has neither rules nor data", Remedy: "put .rego files into it, or take it out of the setting"}
 	}
 	active, err := bundle.ReadBundleMetadataFromStore(o.Ctx, o.Store, o.Txn, name)
 	if err != nil && !storage.IsNotFound(err) {
-		return err
+		return &Fault{Message: err.Error()}
 	}
 	if was, is := serial(active), serial(b.Manifest.Metadata); is < was {
-		return fmt.Errorf("metadata.serial is %d, but %d is active; an old bundle is not taken back", is, was)
+		return &Fault{
+			Message: fmt.Sprintf("metadata.serial is %d, but %d is active; an old bundle is not taken back", is, was),
+			Remedy:  "raise metadata.serial in its .manifest",
+		}
 	}
 	return nil
 }
@@ -140,27 +152,36 @@ var spoken = map[string]bool{"deny": true, "permit": true, "redact": true, "limi
 // heard refuses rules that look as if they decided but that nobody understands:
 // the shipped policy listens to sets in data.custom.<package>, not to anything
 // below it, and not to a deny that is true.
-func heard(c *ast.Compiler) error {
+func heard(c *ast.Compiler) (faults Faults) {
 	for _, m := range c.Modules {
 		path := m.Package.Path // data, custom, <package>, ...
 		if len(path) < 2 || !path[1].Equal(ast.StringTerm("custom")) {
 			continue
 		}
 		for _, r := range m.Rules {
-			file := r.Loc().File
-			name := r.Head.Ref()[0].String()
-			set, speaks := spoken[name]
-			switch {
-			case !speaks:
-				if meant := slip(name); meant != "" && len(path) == 3 {
-					return fmt.Errorf("%s:%d: %s is never asked: rename it, to %s if that was meant", file, r.Loc().Row, name, meant)
-				}
-			case len(path) != 3:
-				return fmt.Errorf("%s: %s in %s is never asked; only packages custom.<name> are", file, name, m.Package)
-			case set && r.Head.RuleKind() != ast.MultiValue:
-				return fmt.Errorf("%s:%d: %s is to be a set, as in: %s contains x", file, r.Loc().Row, name, name)
+			if f := unheard(r, len(path)); f != nil {
+				at := r.Loc()
+				f.File, f.Line, f.Column = at.File, at.Row, at.Col
+				faults = append(faults, *f)
 			}
 		}
+	}
+	return faults
+}
+
+// unheard says why nobody understands a rule of a custom package, whose path has
+// so many parts.
+func unheard(r *ast.Rule, parts int) *Fault {
+	name := r.Head.Ref()[0].String()
+	switch set, speaks := spoken[name]; {
+	case !speaks && parts == 3:
+		if meant := slip(name); meant != "" {
+			return &Fault{Message: name + " is never asked", Remedy: "rename it, to " + meant + " if that was meant"}
+		}
+	case speaks && parts != 3:
+		return &Fault{Message: fmt.Sprintf("%s in %s is never asked", name, r.Module.Package), Remedy: "move it into a package custom.<name>"}
+	case set && r.Head.RuleKind() != ast.MultiValue:
+		return &Fault{Message: name + " is to be a set", Remedy: "write it as in: " + name + " contains x"}
 	}
 	return nil
 }
@@ -191,8 +212,9 @@ func answers(o *bundle.ActivateOpts) error {
 	if err != nil {
 		return err
 	}
-	for name, in := range canaries(hosts) {
-		if err := answersOne(o, r, in); err != nil {
+	all := canaries(hosts)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if err := answersOne(o, r, all[name]); err != nil {
 			return fmt.Errorf("canary %q: %w", name, err)
 		}
 	}

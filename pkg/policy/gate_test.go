@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,14 +145,18 @@ func TestGate(t *testing.T) {
 			if !strings.Contains(err.Error(), bad.want) {
 				t.Errorf("error is %q; want it to say %q", err, bad.want)
 			}
-			bundles, err := loadBundles(bad.o.Bundle, bad.o.Custom)
-			if err != nil {
+			var said Faults
+			if !errors.As(err, &said) || slices.ContainsFunc(said, func(f Fault) bool { return f.Message == "" || f.Remedy == "" }) {
+				t.Errorf("%q are not faults, or one is without a remedy", err)
+			}
+			bundles, faults := loadBundles(bad.o.Bundle, bad.o.Custom)
+			if faults != nil {
 				return // it does not even load
 			}
 			if bad.o.Bundle == "" {
 				delete(bundles, mainBundleName)
 			}
-			if err := good.activate(t.Context(), bundles); err == nil {
+			if err := good.activate(t.Context(), bundles, nil); err == nil {
 				t.Error("accepted as a later revision")
 			}
 			if !maps.Equal(good.Revisions(), before) {
@@ -205,7 +211,7 @@ func TestGateRefusesAnOlderSerial(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = e.activate(t.Context(), map[string]*bundle.Bundle{mainBundleName: b})
+		err = e.activate(t.Context(), map[string]*bundle.Bundle{mainBundleName: b}, nil)
 		if older := serial == "6"; (err != nil) != older {
 			t.Errorf("serial %s: %v", serial, err)
 		}

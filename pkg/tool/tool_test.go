@@ -197,3 +197,11 @@ func TestSchemaHoldsWhatMarshals(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 hosts", 1: "1 host", 2: "2 hosts"} {
+		if got := Count(n, "host"); got != want {
+			t.Errorf("Count(%d) = %s", n, got)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func (l *planLimits) String() string {
 		seconds = fmt.Sprintf("at most %d s", l.MaxSeconds)
 	}
 	if l.MaxOutputBytes > 0 {
-		bytes = fmt.Sprintf("%d bytes of each stream are kept", l.MaxOutputBytes)
+		bytes = "of each stream are kept " + tool.Count(l.MaxOutputBytes, "byte")
 	}
 	return seconds + "; " + bytes
 }

@@ -109,7 +109,7 @@ func (r hostsResult) Text() string {
 	case r.Count == 0:
 		return "No hosts: policy.yml grants you none of those in servers.yml."
 	}
-	return fmt.Sprintf("%d hosts: %s", r.Count, strings.Join(r.Hosts, ", "))
+	return tool.Count(r.Count, "host") + ": " + strings.Join(r.Hosts, ", ")
 }
 
 func sshDescribeHost() *tool.Tool {

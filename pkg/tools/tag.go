@@ -150,7 +150,7 @@ func (r tagResult) Text() string {
 }
 
 func (s tagSummary) String() string {
-	text := fmt.Sprintf("%d of %d hosts succeeded", s.Succeeded, s.Hosts)
+	text := fmt.Sprintf("%d of %s succeeded", s.Succeeded, tool.Count(s.Hosts, "host"))
 	for _, more := range []struct {
 		n    int
 		what string

@@ -107,7 +107,7 @@ func (r asyncResult) Text() string {
 	}
 	text := fmt.Sprintf("Task %s started on %s.", r.TaskID, r.Alias)
 	if r.Ahead > 0 {
-		text = fmt.Sprintf("Task %s waits for its turn on %s, behind %d others.", r.TaskID, r.Alias, r.Ahead)
+		text = fmt.Sprintf("Task %s waits for its turn on %s, behind %s.", r.TaskID, r.Alias, tool.Count(r.Ahead, "other"))
 	}
 	return text + fmt.Sprintf("\nssh_get_task_output shows what it says, ssh_get_task_result how it ended, for %d s after its end\ndecision %s", r.KeepAlive, r.DecisionID)
 }
@@ -172,8 +172,8 @@ func (r taskStatusResult) Text() string {
 	if r.Failed() {
 		return r.taskStatus.Text()
 	}
-	text := fmt.Sprintf("Task %s on %s: %s after %.1f s, %d bytes and %d lines of output so far",
-		r.TaskID, r.Alias, r.Status, float64(r.ElapsedMS)/1000, r.BytesRead, r.Lines)
+	text := fmt.Sprintf("Task %s on %s: %s after %.1f s, %s and %s of output so far",
+		r.TaskID, r.Alias, r.Status, float64(r.ElapsedMS)/1000, tool.Count(r.BytesRead, "byte"), tool.Count(r.Lines, "line"))
 	if r.Status == string(tool.TaskPending) {
 		text += fmt.Sprintf(", %d before it", r.Ahead)
 	}
@@ -269,10 +269,10 @@ func (r taskOutputResult) Text() string {
 	}
 	parts := []string{strings.Join(r.Lines, "\n")}
 	if r.Lost > 0 {
-		parts = append([]string{fmt.Sprintf("[%d lines are no longer kept]", r.Lost)}, parts...)
+		parts = append([]string{fmt.Sprintf("[no longer kept: %s]", tool.Count(r.Lost, "line"))}, parts...)
 	}
 	return strings.TrimSpace(strings.Join(append(parts, r.Note,
-		fmt.Sprintf("[%s; %d lines so far; next_cursor %d]", r.Status, r.Total, r.Next)), "\n"))
+		fmt.Sprintf("[%s; %s so far; next_cursor %d]", r.Status, tool.Count(r.Total, "line"), r.Next)), "\n"))
 }
 
 func sshCancel() *tool.Tool {

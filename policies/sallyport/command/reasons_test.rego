@@ -26,7 +26,7 @@ explained := [
 	["readonly", ["head", "-n"], "command_option_value", ["head: -n wants", "as the next word"]],
 	["readonly", ["head", "-n", "-5"], "command_option_value", [`as the next word, not "-5"`]],
 	["readonly", ["journalctl", "-n", "5"], "command_option_required", ["journalctl: "]],
-	["readonly", ["docker", "logs"], "command_operand_count", ["docker logs: 0, but it takes 1 to 1: CONTAINER"]],
+	["readonly", ["docker", "logs"], "command_operand_count", ["docker logs: 0, but it takes 1: CONTAINER"]],
 	["diagnose", ["uniq", "/var/log/a", "/var/log/b"], "command_operand_count", ["uniq: 2, but it takes 0 to 1"]],
 	["readonly", ["grep", "-r", "x"], "command_path_required", ["grep"]],
 	["readonly", ["cat", "/x"], "command_path", [`cat: "/x" is not at or below /var/log, nor one of`, "/etc/hosts"]],

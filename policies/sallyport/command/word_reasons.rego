@@ -92,8 +92,12 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	most := grammar.most(r.wanted)
 	true in {given < least, given > most}
 	kinds := concat(" ", [named(type) | some type in r.wanted.operands])
-	detail := sprintf("%s: %d, but it takes %d to %d: %s", [r.name, given, least, most, kinds])
+	detail := sprintf("%s: %d, but it takes %s: %s", [r.name, given, span(least, most), kinds])
 }
+
+span(least, most) := sprintf("%d to %d", [least, most]) if least != most
+
+span(least, most) := sprintf("%d", [least]) if least == most
 
 # METADATA
 # title: A search of a whole tree has to be told of which
