@@ -49,7 +49,11 @@ by a key of the input costs the same however much there is.`,
 
 func writeMeasured(w io.Writer, all []kit.Measured) {
 	for _, m := range all {
-		fmt.Fprintf(w, "%s: half take %.0f µs (%+.0f µs by your packages), 99 of 100 at most %.0f µs, %d allocations, %d bytes\n",
-			m.Name, m.P50, m.P50-m.Alone, m.P99, m.Allocs, m.Bytes)
+		own := "too little to measure"
+		if µs := m.P50 - m.Alone; µs >= 1 {
+			own = fmt.Sprintf("%.0f µs", µs)
+		}
+		fmt.Fprintf(w, "%s: half take %.0f µs (%s by your packages), 99 of 100 at most %.0f µs, %d allocations, %d bytes\n",
+			m.Name, m.P50, own, m.P99, m.Allocs, m.Bytes)
 	}
 }

@@ -38,20 +38,91 @@ permit contains op if {
 }
 `
 
-func explained(t *testing.T, g *Gateway, caller tool.Caller, alias, command string) (plan struct {
+// explainedPlan is what ssh_plan says.
+type explainedPlan struct {
+	Status      string
+	Alias       string
 	Allowed     bool
 	Note        string
 	Explanation *tool.Explanation
 	Reasons     []tool.Reason
-}, text string,
-) {
+}
+
+func explained(t *testing.T, g *Gateway, caller tool.Caller, alias, command string) (explainedPlan, string) {
 	t.Helper()
-	args := marshalled(map[string]any{"alias": alias, "command": command, "explain": true})
-	r := g.Call(context.Background(), caller, "ssh_plan", json.RawMessage(args), nil)
+	return explainedCall(t, g, caller, map[string]any{"alias": alias, "command": command, "explain": true})
+}
+
+func explainedCall(t *testing.T, g *Gateway, caller tool.Caller, args map[string]any) (plan explainedPlan, text string) {
+	t.Helper()
+	r := g.Call(context.Background(), caller, "ssh_plan", json.RawMessage(marshalled(args)), nil)
 	if err := json.Unmarshal([]byte(marshalled(r.Structured)), &plan); err != nil {
 		t.Fatal(err)
 	}
 	return plan, r.Text
+}
+
+// A call of any tool on one host can be planned, and is judged as that call would
+// be.
+func TestExplainedCallsOfOtherTools(t *testing.T) {
+	g, w := judged(t, explainServers, `version: 3
+rules:
+  - {action: allow, aliases: [web1], profile: readonly}
+files:
+  - {action: allow, aliases: [web1], read: [/srv/app/**]}
+connect:
+  adhoc:
+    - {name: lab, action: allow, hosts: ["10.0.0.*"], users: [deploy], tags: [lab]}
+`, "")
+	for name, tc := range map[string]struct {
+		tool      string
+		arguments map[string]any
+		allowed   bool
+		change    tool.Alternative
+	}{
+		"read":      {"read", map[string]any{"target": "web1", "path": "/srv/app/x"}, true, tool.Alternative{}},
+		"read else": {"read", map[string]any{"target": "web1", "path": "/srv/ap/x"}, false, tool.Alternative{What: "the path /srv/app/x", Path: "/srv/app/x"}},
+		"write":     {"write", map[string]any{"target": "web1", "path": "/srv/app/x", "content": "y"}, false, tool.Alternative{}},
+		"connect":   {"connect", map[string]any{"host": "10.0.0.9", "username": "root"}, false, tool.Alternative{What: "as deploy", Username: "deploy"}},
+		"list":      {"ssh_list_hosts", map[string]any{}, true, tool.Alternative{}},
+	} {
+		args := map[string]any{"tool": tc.tool, "arguments": tc.arguments, "explain": true}
+		p, text := explainedCall(t, g, agent, args)
+		if p.Allowed != tc.allowed || p.Explanation == nil || p.Status != "ok" {
+			t.Errorf("%s: %+v\n%s", name, p, text)
+			continue
+		}
+		var first tool.Alternative
+		if len(p.Explanation.Changes) > 0 {
+			first = p.Explanation.Changes[0]
+		}
+		if first != tc.change {
+			t.Errorf("%s: the first change is %+v, want %+v", name, first, tc.change)
+		}
+		judged, problem := g.Plan(t.Context(), agent, tc.tool, json.RawMessage(marshalled(tc.arguments)))
+		if problem != nil || judged[0].Run.Decision.Allow != tc.allowed {
+			t.Errorf("%s: without ssh_plan %+v %+v", name, judged, problem)
+		}
+	}
+	for _, args := range []map[string]any{
+		{},
+		{"alias": "web1"},
+		{"command": "uptime"},
+		{"arguments": map[string]any{}},
+		{"tool": "ssh_plan", "arguments": map[string]any{"alias": "web1", "command": "uptime"}},
+		{"tool": "moon", "arguments": map[string]any{}},
+		{"tool": "read", "arguments": map[string]any{"path": 5}},
+		{"tool": "read", "arguments": "x"},
+		{"tool": "read", "alias": "web1", "arguments": map[string]any{"path": "/x"}},
+		{"tool": "ssh_run_on_tag", "arguments": map[string]any{"tag": "web", "command": "uptime"}},
+	} {
+		if p, _ := explainedCall(t, g, agent, args); p.Status != "invalid" {
+			t.Errorf("%v: %+v", args, p)
+		}
+	}
+	if len(w.jobs) > 0 {
+		t.Error("a plan ran something")
+	}
 }
 
 func TestExplainedPlan(t *testing.T) {

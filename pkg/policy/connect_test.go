@@ -27,15 +27,21 @@ connect:
     - {action: deny, cidrs: [10.1.66.0/24]}
 `
 
-// siteOf is what is made of files of a configuration.
+// siteOf is what is made of rules, for two hosts.
 func siteOf(t *testing.T, rules string) config.Site {
+	t.Helper()
+	return siteWith(t, "hosts:\n- {alias: bastion, host: bastion.example, credentials: ops}\n"+
+		"- {alias: db, host: db.lab.example, credentials: ops}\n", rules)
+}
+
+// siteWith is what is made of files of a configuration.
+func siteWith(t *testing.T, servers, rules string) config.Site {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"credentials.yml": "entries: [{name: ops, username: ops, agent: true}]",
-		"servers.yml": "hosts:\n- {alias: bastion, host: bastion.example, credentials: ops}\n" +
-			"- {alias: db, host: db.lab.example, credentials: ops}\n",
-		"policy.yml": rules,
+		"servers.yml":     servers,
+		"policy.yml":      rules,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
