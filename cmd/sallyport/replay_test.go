@@ -21,7 +21,7 @@ import (
 // each that nobody makes use of.
 type voyage struct {
 	*harbour
-	lab, scratchDir string
+	scratchDir string
 }
 
 const voyagePolicy = `version: 3
