@@ -141,6 +141,7 @@ func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usage) Judged {
 	unresolved := c.resolve(ctx, &t)
 	judged := c.decide(ctx, t, usage, unresolved)
+	c.explain(ctx, &judged)
 	ctx, cancel := c.limitWhole(ctx, judged.Run.Decision.Limits)
 	defer cancel()
 	return c.goOn(ctx, c.follow(ctx, judged, usage, unresolved), usage)

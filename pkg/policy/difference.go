@@ -43,7 +43,7 @@ func (r *recorded) masks(was, will any) any {
 	root := map[string]any{"result": will}
 	for _, place := range r.masked {
 		if m, err := pointer(place); err == nil && !ofInput(place) {
-			m.set, m.value = true, valueAt(was, m.path[1:])
+			m.set, m.value = true, placeIn(was, m.path[1:])
 			m.change(root)
 		}
 	}
@@ -55,8 +55,8 @@ func (r *recorded) masks(was, will any) any {
 	return root["result"]
 }
 
-// valueAt is what is at a place; nil if nothing is.
-func valueAt(node any, path []string) any {
+// placeIn is what is at a place; nil if nothing is.
+func placeIn(node any, path []string) any {
 	for _, step := range path {
 		switch at := node.(type) {
 		case map[string]any:
@@ -78,7 +78,7 @@ var errNoVerdict = errors.New("result.allow is no boolean")
 
 // tell says in which way results differ that are not the same.
 func (r *recorded) tell(was, will any, out *Replayed) error {
-	if _, ok := valueAt(was, []string{"allow"}).(bool); !ok {
+	if _, ok := placeIn(was, []string{"allow"}).(bool); !ok {
 		return errNoVerdict
 	}
 	then, err := resultIn(was)

@@ -158,7 +158,9 @@ func evalError(ctx context.Context, err error) error {
 
 // evaluate asks the active revision and reads its decision into the record.
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
-	rec.value = rec.input.Value()
+	if rec.value == nil {
+		rec.value = rec.input.Value()
+	}
 	e.question(r, txn, rec).ask(ctx, rec)
 }
 

@@ -119,17 +119,17 @@ func (r *recorded) readInput() {
 		case "version":
 			r.version = string(m.value)
 		case "subject":
-			r.subject = stringAt(m.value, "id")
+			r.subject = fieldOf(m.value, "id")
 		case "host":
-			r.host = stringAt(m.value, "alias")
+			r.host = fieldOf(m.value, "alias")
 		case "call":
-			r.tool = stringAt(m.value, "tool")
+			r.tool = fieldOf(m.value, "tool")
 		}
 	}
 }
 
-// stringAt is a field of an object, if it is a string.
-func stringAt(object []byte, name string) (s string) {
+// fieldOf is a field of an object, if it is a string.
+func fieldOf(object []byte, name string) (s string) {
 	if object[0] != '{' {
 		return ""
 	}
@@ -228,7 +228,7 @@ func (r *recorded) shows() string {
 	if r.result == nil {
 		return ""
 	}
-	return stringAt(r.result, "record")
+	return fieldOf(r.result, "record")
 }
 
 // codes are those of the reasons on record.

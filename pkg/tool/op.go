@@ -43,6 +43,7 @@ const (
 	GatewayList      Action = "gateway.list"
 	GatewayRead      Action = "gateway.read"
 	GatewayControl   Action = "gateway.control"
+	GatewayExplain   Action = "gateway.explain" // show which rules spoke, and where they stand
 	TaskRead         Action = "task.read"
 	TaskControl      Action = "task.control"
 )
@@ -62,7 +63,7 @@ var effects = map[Action]Effect{
 	DBRun:       Execute,
 	NetProbe:    Observe,
 	CaptureRun:  Execute,
-	GatewayList: Observe, GatewayRead: Observe, GatewayControl: Change,
+	GatewayList: Observe, GatewayRead: Observe, GatewayControl: Change, GatewayExplain: Observe,
 	TaskRead: Observe, TaskControl: Change,
 }
 

@@ -8,16 +8,21 @@ import (
 )
 
 func sshPlan() *tool.Tool {
-	return tool.New(tool.Spec[commandArgs, planResult]{
+	return tool.New(tool.Spec[planArgs, planResult]{
 		Name: "ssh_plan", Set: "fleet", Effect: tool.Observe,
 		Doc: "Show what ssh_run would do with a command, and the whole decision, without running it.",
-		Plan: func(a commandArgs) (tool.Plan, error) {
+		Plan: func(a planArgs) (tool.Plan, error) {
 			p := a.plan()
-			p.As, p.DryRun = "ssh_run", true
+			p.As, p.DryRun, p.Explain = "ssh_run", true, a.Explain
 			return p, nil
 		},
-		Format: func(a commandArgs, runs []tool.Run) planResult { return planOf(a, runs[0]) },
+		Format: func(a planArgs, runs []tool.Run) planResult { return planOf(a.commandArgs, runs[0]) },
 	})
+}
+
+type planArgs struct {
+	commandArgs
+	Explain bool `json:"explain,omitempty" doc:"also show which rules spoke, what failed, and the smallest changes that would be allowed, if policy lets you"`
 }
 
 type planResult struct {
@@ -31,6 +36,9 @@ type planResult struct {
 	Limits    *planLimits       `json:"limits,omitempty" doc:"in force if it ran now"`
 	Network   *planNetwork      `json:"network,omitempty"`
 	Revisions map[string]string `json:"revisions,omitempty" doc:"bundles that decided"`
+	// Explanation was asked for; without it the note says why there is none.
+	Explanation *tool.Explanation `json:"explanation,omitempty"`
+	Note        string            `json:"note,omitempty"`
 }
 
 type planLimits struct {
@@ -67,6 +75,10 @@ func planOf(a commandArgs, r tool.Run) planResult {
 	p := planResult{
 		Status: tool.StatusOf(r), Alias: a.Alias, Command: a.Command, Hash: r.Hash,
 		Digest: r.Digest, Allowed: r.Decision.Allow, Network: networkOf(r.Target), Revisions: r.Decision.Bundles,
+		Explanation: r.Explanation,
+	}
+	if len(r.Unexplained) > 0 {
+		p.Note = "there is no explanation for you: " + r.Unexplained[0].Title + "; " + r.Unexplained[0].Remedy
 	}
 	if doc := r.Plan.Steps[0].Op.Command; doc != nil {
 		p.Canonical = doc.Canonical
@@ -99,11 +111,33 @@ func (r planResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Allowed:
-		return fmt.Sprintf("Allowed on %s: %s\n%s\ndecision %s", r.Alias, r.Canonical, r.Limits, r.DecisionID)
+		return fmt.Sprintf("Allowed on %s: %s\n%s\ndecision %s%s", r.Alias, r.Canonical, r.Limits, r.DecisionID, r.why())
 	}
 	denied := r.Status
 	denied.Status = tool.StatusDenied
-	return "Would be denied on " + r.Alias + ". " + denied.Text()
+	return "Would be denied on " + r.Alias + ". " + denied.Text() + r.why()
+}
+
+// why is the explanation in short: where the rules that spoke stand, and what
+// would be allowed.
+func (r planResult) why() string {
+	var b strings.Builder
+	if r.Note != "" {
+		b.WriteString("\n" + r.Note)
+	}
+	if r.Explanation == nil {
+		return b.String()
+	}
+	for _, s := range r.Explanation.Spoke {
+		fmt.Fprintf(&b, "\nrule %s (%s:%d)", s.Rule, s.File, s.Line)
+	}
+	for _, c := range r.Explanation.Changes {
+		fmt.Fprintf(&b, "\nwould be allowed: %s", c.What)
+		if c.Command != "" {
+			b.WriteString(": " + c.Command)
+		}
+	}
+	return b.String()
 }
 
 func sshRun() *tool.Tool {
