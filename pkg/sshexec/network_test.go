@@ -22,17 +22,11 @@ type pace struct {
 	seconds          int // that calls may take
 }
 
-func paceOf(t *testing.T) pace {
-	if thorough(t) {
+func paceOf() pace {
+	if thorough() {
 		return pace{noticed: 10 * time.Second, seconds: 3}
 	}
 	return pace{keepalive: time.Second, reply: time.Second, noticed: 4 * time.Second, seconds: 1}
-}
-
-// thorough says that SALLYPORT_FAULTS=thorough asks for the long form of a test.
-func thorough(t *testing.T) bool {
-	t.Helper()
-	return os.Getenv("SALLYPORT_FAULTS") == "thorough"
 }
 
 const (
@@ -79,7 +73,7 @@ func newFaultLab(t *testing.T, hop bool, atHop bool) *faultLab {
 		}
 	}
 	f.lab = newLab(t, first.Key, known, hasty, func(o *Options) {
-		o.Keepalive, o.KeepaliveReply = paceOf(t).keepalive, paceOf(t).reply
+		o.Keepalive, o.KeepaliveReply = paceOf().keepalive, paceOf().reply
 	})
 	finished(t, f.Run(t.Context(), job(f.host, line("true"))), 0)
 	return f
@@ -92,7 +86,7 @@ func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	for name, fail := range networkFaults {
 		for where, hop := range map[string][2]bool{"": {}, ", behind a hop": {true, false}, " at the hop": {true, true}} {
-			if where != "" && !thorough(t) && name != "packets dropped" && name != "sshd stopped" {
+			if where != "" && !thorough() && name != "packets dropped" && name != "sshd stopped" {
 				continue
 			}
 			t.Run(name+where, func(t *testing.T) {
@@ -120,7 +114,7 @@ func (f *faultLab) check(t *testing.T, fail func(*sshtest.Network)) {
 			ended[i] = time.Now()
 		})
 	}
-	pace := paceOf(t)
+	pace := paceOf()
 	limit := time.Duration(pace.seconds) * time.Second
 	began := time.Now()
 	start(0, running(0, 0))
@@ -195,15 +189,6 @@ func (l *lab) holds(id string) bool {
 	return false
 }
 
-// cuts is how often the connections of a host are cut by a test that is in a hurry,
-// and by one that is not: 10,000 times in all.
-func cuts(t *testing.T) int {
-	if thorough(t) {
-		return 10_000 / 3
-	}
-	return 25
-}
-
 // Connections are reset, and the processes that serve them killed, at random
 // moments of many commands at once: none runs twice, and each outcome is the right
 // one.
@@ -212,7 +197,7 @@ func TestRandomCuts(t *testing.T) {
 	for where, hop := range map[string][2]bool{"direct": {}, "behind a hop": {true, false}, "at the hop": {true, true}} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			newFaultLab(t, hop[0], hop[1]).cut(t, cuts(t))
+			newFaultLab(t, hop[0], hop[1]).cut(t, long(25, 10_000/3))
 		})
 	}
 }
