@@ -118,10 +118,9 @@ const dryTimeout = 10 * time.Second
 
 func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
 	set := conf.Settings
-	options := policy.Options{
-		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
-		FullRecords: set.Logs.Record == "full", Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
-	}
+	options := policyOptions(set, conf.Secret)
+	options.FullRecords, options.Site, options.Logger = set.Logs.Record == "full", conf.Site(), s.log
+	options.Labels = map[string]string{"app": "sallyport", "version": version}
 	if o.dry {
 		options.Timeout = dryTimeout
 	} else {
@@ -133,6 +132,27 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 	return ofBundles(err, conf.Settings, conf.Origins)
 }
 
+// policyOptions are the bundles as the settings have them. Secrets are asked for
+// when they are needed.
+func policyOptions(set config.Settings, secret secrets) policy.Options {
+	o := policy.Options{
+		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
+		Keys: map[string]policy.Key{}, RequireSigned: set.Policy.RequireSigned,
+	}
+	for id, key := range set.Policy.Keys {
+		o.Keys[id] = policy.Key{Algorithm: key.Algorithm, Scope: key.Scope, Text: func() (string, error) {
+			if key.Secret() {
+				return secret(key.Key)
+			}
+			return key.Key, nil
+		}}
+	}
+	for _, b := range set.Policy.Bundles {
+		o.Bundles = append(o.Bundles, policy.Source{Name: b.Name, Path: b.Path, Signing: (*policy.Signing)(b.Signing)})
+	}
+	return o
+}
+
 // ofBundles tells what is wrong with bundles as problems of the configuration:
 // where on disk, and by which setting they are there.
 func ofBundles(err error, set config.Settings, from config.Origins) error {
@@ -142,13 +162,7 @@ func ofBundles(err error, set config.Settings, from config.Origins) error {
 	}
 	problems := &config.Problems{Settings: &set, Origins: from}
 	for _, f := range faults {
-		key, message := "policy", f.Message
-		switch {
-		case f.Bundle != "" && f.Bundle == set.Policy.Bundle:
-			key = "policy.bundle"
-		case f.Bundle != "":
-			key = "policy.custom"
-		}
+		key, message := settingOf(f, set.Policy), f.Message
 		if f.File == "" && f.Bundle != "" {
 			message = f.Bundle + ": " + message
 		}
@@ -159,6 +173,19 @@ func ofBundles(err error, set config.Settings, from config.Origins) error {
 		problems.List = append(problems.List, p)
 	}
 	return problems
+}
+
+// settingOf is the setting by which a bundle is there.
+func settingOf(f policy.Fault, set config.PolicySettings) string {
+	switch {
+	case f.Bundle == "":
+		return "policy"
+	case f.Bundle == set.Bundle:
+		return "policy.bundle"
+	case slices.ContainsFunc(set.Bundles, func(b config.BundleSource) bool { return b.Name == f.Name && b.Path == f.Bundle }):
+		return "policy.bundles." + f.Name
+	}
+	return "policy.custom"
 }
 
 // openLog opens the places that a log goes to; all of them take every line.

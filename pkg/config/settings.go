@@ -88,6 +88,11 @@ type PolicySettings struct {
 	Bundle  string        `mapstructure:"bundle"` // empty for the embedded one
 	Custom  []string      `mapstructure:"custom"`
 	Timeout time.Duration `mapstructure:"timeout"`
+	// RequireSigned has no bundle but the embedded one decide without a
+	// signature by one of the Keys.
+	RequireSigned bool                 `mapstructure:"require_signed"`
+	Keys          map[string]BundleKey `mapstructure:"keys"`
+	Bundles       []BundleSource       `mapstructure:"bundles"` // in file order
 }
 
 // SSHSettings are those of connections.
@@ -197,6 +202,7 @@ var settingTable = []setting{
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
 	spanSetting("policy.timeout", 250*time.Millisecond, time.Millisecond, time.Second),
+	{key: "policy.require_signed", tag: "!!bool", words: truth, def: false},
 	textSetting("ssh.known_hosts", ""),
 	spanSetting("ssh.connect_timeout", 15*time.Second, 100*time.Millisecond, 5*time.Minute),
 	spanSetting("ssh.keepalive", 5*time.Second, time.Second, 10*time.Minute),
