@@ -46,7 +46,10 @@ func TestMetrics(t *testing.T) {
 	if status, text := ask("eight"); status != http.StatusUnauthorized || strings.Contains(text, "sallyport_") {
 		t.Errorf("with another token: %d, %s", status, text)
 	}
-	eventually(t, "the shadow has judged", func() bool { _, text := ask("seven"); return strings.Contains(text, "sallyport_shadow_judged_total 2\n") })
+	eventually(t, "the shadow has judged", func() bool {
+		_, text := ask("seven")
+		return strings.Contains(text, "sallyport_shadow_judged_total 2\n")
+	})
 	status, text := ask("seven")
 	if status != http.StatusOK {
 		t.Errorf("status %d", status)

@@ -187,6 +187,9 @@ func bundlePaths(conf *config.Config) []string {
 	if main := conf.Settings.Policy.Bundle; main != "" {
 		paths = append(paths, main)
 	}
+	for _, b := range conf.Settings.Policy.Bundles {
+		paths = append(paths, b.Path)
+	}
 	return paths
 }
 

@@ -126,10 +126,9 @@ const dryTimeout = 10 * time.Second
 
 func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
 	set := conf.Settings
-	options := policy.Options{
-		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
-		FullRecords: set.Logs.Record == "full", Site: conf.Site(), Logger: s.log, Labels: map[string]string{"app": "sallyport", "version": version},
-	}
+	options := policyOptions(set, conf.Secret)
+	options.FullRecords, options.Site, options.Logger = set.Logs.Record == "full", conf.Site(), s.log
+	options.Labels = map[string]string{"app": "sallyport", "version": version}
 	if o.dry {
 		options.Timeout = dryTimeout
 	} else {
@@ -147,9 +146,9 @@ func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOpti
 	if o.dry || !set.Shadow.On() {
 		return nil
 	}
-	s.shadow, err = policy.NewShadow(ctx, policy.Options{
-		Bundle: set.Shadow.Bundle, Custom: set.Shadow.Custom, Timeout: set.Policy.Timeout, Site: conf.Site(), Logger: s.log,
-	})
+	options := shadowOptions(set, conf.Secret)
+	options.Site, options.Logger = conf.Site(), s.log
+	s.shadow, err = policy.NewShadow(ctx, options)
 	if err != nil {
 		return ofShadow(err, set, conf.Origins)
 	}
@@ -157,31 +156,55 @@ func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOpti
 	return nil
 }
 
+// policyOptions are the bundles as the settings have them. Secrets are asked for
+// when they are needed.
+func policyOptions(set config.Settings, secret secrets) policy.Options {
+	o := policy.Options{
+		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
+		Keys: map[string]policy.Key{}, RequireSigned: set.Policy.RequireSigned,
+	}
+	for id, key := range set.Policy.Keys {
+		o.Keys[id] = policy.Key{Algorithm: key.Algorithm, Scope: key.Scope, Text: func() (string, error) {
+			if key.Secret() {
+				return secret(key.Key)
+			}
+			return key.Key, nil
+		}}
+	}
+	for _, b := range set.Policy.Bundles {
+		o.Bundles = append(o.Bundles, policy.Source{Name: b.Name, Path: b.Path, Signing: (*policy.Signing)(b.Signing)})
+	}
+	return o
+}
+
+// shadowOptions are the bundles of the shadow, which are held to the same keys.
+func shadowOptions(set config.Settings, secret secrets) policy.Options {
+	o := policyOptions(set, secret)
+	o.Bundle, o.Custom, o.Bundles = set.Shadow.Bundle, set.Shadow.Custom, nil
+	return o
+}
+
 // ofBundles tells what is wrong with bundles as problems of the configuration:
 // where on disk, and by which setting they are there.
 func ofBundles(err error, set config.Settings, from config.Origins) error {
-	return ofSection(err, "policy", set.Policy.Bundle, set, from)
+	return problemsOf(err, set, from, func(f policy.Fault) string { return settingOf(f, set.Policy) })
 }
 
 // ofShadow is ofBundles for those of the shadow.
 func ofShadow(err error, set config.Settings, from config.Origins) error {
-	return ofSection(err, "shadow", set.Shadow.Bundle, set, from)
+	return problemsOf(err, set, from, func(f policy.Fault) string {
+		return strings.Replace(settingOf(f, config.PolicySettings{Bundle: set.Shadow.Bundle}), "policy", "shadow", 1)
+	})
 }
 
-func ofSection(err error, section, main string, set config.Settings, from config.Origins) error {
+func problemsOf(err error, set config.Settings, from config.Origins, settingOf func(policy.Fault) string) error {
 	var faults policy.Faults
 	if !errors.As(err, &faults) {
 		return err
 	}
 	problems := &config.Problems{Settings: &set, Origins: from}
 	for _, f := range faults {
-		key, message := section, f.Message
-		switch {
-		case f.Bundle != "" && f.Bundle == main:
-			key += ".bundle"
-		case f.Bundle != "":
-			key += ".custom"
-		}
+		key, message := settingOf(f), f.Message
 		if f.File == "" && f.Bundle != "" {
 			message = f.Bundle + ": " + message
 		}
@@ -192,6 +215,19 @@ func ofSection(err error, section, main string, set config.Settings, from config
 		problems.List = append(problems.List, p)
 	}
 	return problems
+}
+
+// settingOf is the setting by which a bundle is there.
+func settingOf(f policy.Fault, set config.PolicySettings) string {
+	switch {
+	case f.Bundle == "":
+		return "policy"
+	case f.Bundle == set.Bundle:
+		return "policy.bundle"
+	case slices.ContainsFunc(set.Bundles, func(b config.BundleSource) bool { return b.Name == f.Name && b.Path == f.Bundle }):
+		return "policy.bundles." + f.Name
+	}
+	return "policy.custom"
 }
 
 // openLog opens the places that a log goes to; all of them take every line.

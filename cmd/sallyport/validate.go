@@ -57,7 +57,7 @@ func validate(c *cobra.Command) (verdict, error) {
 	case errors.As(err, &problems):
 		v.Problems = problems.List
 		if problems.Settings != nil {
-			return v, v.compile(c.Context(), *problems.Settings, problems.Origins, nil)
+			return v, v.compile(c.Context(), *problems.Settings, problems.Origins, problems.Secret, nil)
 		}
 		return v, nil
 	case err != nil:
@@ -65,14 +65,19 @@ func validate(c *cobra.Command) (verdict, error) {
 	}
 	v.Dir, v.Hosts, v.Valid = conf.Dir, len(conf.Hosts), true
 	v.Problems = append(v.Problems, conf.Warnings...)
-	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Site())
+	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Secret, conf.Site())
 }
+
+// secrets reads what a reference in the configuration leads to.
+type secrets = func(ref string) (string, error)
 
 // compile adds what is wrong with the policies, those that decide and those of the
 // shadow. They are looked at even where the rest does not load, without the
 // operator's data then.
-func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, site any) error {
-	e, err := policy.New(ctx, policy.Options{Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Site: site, Timeout: dryTimeout})
+func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, secret secrets, site any) error {
+	o := policyOptions(set, secret)
+	o.Site, o.Timeout = site, dryTimeout
+	e, err := policy.New(ctx, o)
 	if err = v.add(ofBundles(err, set, from)); err != nil {
 		return err
 	}
@@ -83,7 +88,9 @@ func (v *verdict) compile(ctx context.Context, set config.Settings, from config.
 	if err != nil || !set.Shadow.On() {
 		return err
 	}
-	shadow, err := policy.New(ctx, policy.Options{Bundle: set.Shadow.Bundle, Custom: set.Shadow.Custom, Site: site, Timeout: dryTimeout})
+	o = shadowOptions(set, secret)
+	o.Site, o.Timeout = site, dryTimeout
+	shadow, err := policy.New(ctx, o)
 	if err = v.add(ofShadow(err, set, from)); err != nil || shadow == nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func Load(o Options) (*Config, error) {
 	c := l.load()
 	problems := l.report.sorted(l.files())
 	if l.report.failed() {
-		return nil, &Problems{List: problems, Settings: l.settled, Origins: l.origins}
+		return nil, &Problems{List: problems, Settings: l.settled, Origins: l.origins, vault: l.vaulted}
 	}
 	c.Warnings = problems
 	return c, nil
@@ -118,6 +118,9 @@ func (c *Config) HostsByTag(tag string) []Host {
 // Site is the document for policies.
 func (c *Config) Site() Site { return c.site }
 
+// Secret is the secret that a reference leads to, read when it is needed.
+func (c *Config) Secret(ref string) (string, error) { return c.vault.reveal(ref) }
+
 // Digest is the SHA-256, in hex, of the files that were loaded.
 func (c *Config) Digest() string { return c.digest }
 
@@ -143,6 +146,7 @@ type loader struct {
 	digest hash.Hash
 
 	settled *Settings // as far as they could be read
+	vaulted vault
 	origins Origins
 }
 
@@ -153,6 +157,8 @@ func (l *loader) load() *Config {
 	settings := l.settings()
 	l.settled = &settings
 	v := l.vault(settings)
+	l.vaulted = v
+	l.checkBundles(&settings.Policy, v)
 	logins := l.credentials(v)
 	hosts := l.servers(logins)
 	policy := l.policy(hosts)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,12 +26,13 @@ func (l *loader) settings() Settings {
 	ly := layers{viper.New()}
 	l.origins = Origins{l.place(settingsFile), map[string]place{}}
 	ly.viper.SetDefault("tokens", []Token{})
+	named := PolicySettings{Keys: map[string]BundleKey{}, Bundles: []BundleSource{}}
 	for _, s := range settingTable {
 		if s.def != nil {
 			ly.viper.SetDefault(s.key, s.def)
 		}
 	}
-	ly.merge(l.fileLayer())
+	ly.merge(l.fileLayer(&named))
 	ly.merge(l.envLayer())
 	l.flagLayer(ly)
 	for _, log := range []string{"logs.decision", "logs.audit"} {
@@ -42,6 +44,7 @@ func (l *loader) settings() Settings {
 	if err := ly.viper.UnmarshalExact(&s); err != nil {
 		l.place(settingsFile).fail(faultf("compare it with what sallyport init writes", "%v", err))
 	}
+	s.Policy.Keys, s.Policy.Bundles = named.Keys, named.Bundles
 	l.checkSettings(&s)
 	return s
 }
@@ -64,19 +67,26 @@ func (ly layers) merge(values map[string]any) {
 	_ = ly.viper.MergeConfigMap(nested)
 }
 
-// fileLayer is what sallyport.yml says. The file may be missing.
-func (l *loader) fileLayer() map[string]any {
+// fileLayer is what sallyport.yml says, and into named what it lists of bundles.
+// The file may be missing.
+func (l *loader) fileLayer(named *PolicySettings) map[string]any {
 	values := map[string]any{}
 	root, ok := l.optional(settingsFile)
 	if !ok {
 		return values
 	}
-	known := l.section("", func(v value, s setting) {
+	read := func(v value, s setting) {
 		l.origins.made[s.key] = v.place
 		if x, ok := s.fromNode(v); ok {
 			values[s.key] = x
 		}
-	})
+	}
+	known := l.section("", read)
+	known["policy"] = func(v value) {
+		policy := l.section("policy.", read)
+		maps.Copy(policy, l.bundleFields(named))
+		v.object(policy)
+	}
 	known["tokens"] = func(v value) {
 		l.origins.made["tokens"] = v.place
 		values["tokens"] = tokens(v)
@@ -160,8 +170,10 @@ func (l *loader) envLayer() map[string]any {
 			values[s.key] = x
 		}
 	}
-	if name := settingEnv("tokens"); l.env(name) != "" {
-		place{report: l.report, file: name}.fail(faultf("unset it", "tokens can be written in %s only", settingsFile))
+	for _, key := range []string{"tokens", "policy.keys", "policy.bundles"} {
+		if name := settingEnv(key); l.env(name) != "" {
+			place{report: l.report, file: name}.fail(faultf("unset it", "%s can be written in %s only", key, settingsFile))
+		}
 	}
 	if l.Env == nil {
 		l.unknownVariables(os.Environ())

@@ -54,7 +54,12 @@ type Problems struct {
 	// the same run. They are nil when there is no directory.
 	Settings *Settings
 	Origins  Origins
+
+	vault vault
 }
+
+// Secret is the secret that a reference in the settings leads to.
+func (p *Problems) Secret(ref string) (string, error) { return p.vault.reveal(ref) }
 
 // Error has one problem on each line. Warnings are about a configuration that
 // nobody uses, so they are left out.

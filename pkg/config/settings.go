@@ -93,6 +93,11 @@ type PolicySettings struct {
 	Bundle  string        `mapstructure:"bundle"` // empty for the embedded one
 	Custom  []string      `mapstructure:"custom"`
 	Timeout time.Duration `mapstructure:"timeout"`
+	// RequireSigned has no bundle but the embedded one decide without a
+	// signature by one of the Keys.
+	RequireSigned bool                 `mapstructure:"require_signed"`
+	Keys          map[string]BundleKey `mapstructure:"keys"`
+	Bundles       []BundleSource       `mapstructure:"bundles"` // in file order
 }
 
 // ShadowSettings say which policies judge once more what was decided, without
@@ -216,6 +221,7 @@ var settingTable = []setting{
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
 	spanSetting("policy.timeout", 250*time.Millisecond, time.Millisecond, time.Second),
+	{key: "policy.require_signed", tag: "!!bool", words: truth, def: false},
 	textSetting("shadow.bundle", ""),
 	listSetting("shadow.custom", none),
 	textSetting("ssh.known_hosts", ""),

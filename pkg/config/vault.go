@@ -214,6 +214,15 @@ func (v vault) secret(ref string) (string, *fault) {
 	return v.fromFile(name)
 }
 
+// reveal is a secret for whoever wants to know no more than why there is none.
+func (v vault) reveal(ref string) (string, error) {
+	s, f := v.secret(ref)
+	if f != nil {
+		return "", f
+	}
+	return s, nil
+}
+
 // variables are those in which a bare name is looked for, in order.
 func (v vault) variables(name string) []string {
 	var names []string

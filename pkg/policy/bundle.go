@@ -4,61 +4,72 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
-
-	"github.com/sallyport/sallyport/policies"
 )
 
 // mainBundleName is the bundle with the entry point.
 const mainBundleName = "sallyport"
 
-// loadBundles reads the bundle that decides, the shipped one if main is empty,
-// and the custom ones beside it. It goes on after one that cannot be read.
-func loadBundles(main string, custom []string) (map[string]*bundle.Bundle, Faults) {
+// loadBundles reads the bundles from where they come. It goes on after one that
+// cannot be read.
+func (e *Engine) loadBundles() (map[string]*bundle.Bundle, Faults) {
 	bundles := map[string]*bundle.Bundle{}
 	var faults Faults
-	take := func(path, name string, b *bundle.Bundle, err error) {
-		if err == nil {
-			bundles[name] = b
-		}
-		for _, f := range faultsOf(err, "name a directory, or a .tar.gz that sallyport policy build or opa build wrote") {
-			f.Bundle = path
-			faults = append(faults, f)
-		}
-	}
-	b, err := loadMain(main)
-	take(main, mainBundleName, b, err)
-	names := map[string]bool{mainBundleName: true, siteBundleName: true}
-	for _, path := range custom {
-		name := bundleName(path)
-		if names[name] {
+	names := map[string]bool{siteBundleName: true}
+	for _, s := range e.sources {
+		if names[s.Name] {
 			faults = append(faults, Fault{
-				Bundle: path, Message: fmt.Sprintf("another bundle is called %q", name), Remedy: "rename the directory or file",
+				Name: s.Name, Bundle: s.where(), Message: fmt.Sprintf("another bundle is called %q", s.Name), Remedy: "rename the directory or file",
 			})
 			continue
 		}
-		names[name] = true
-		b, err := loadCustom(path, name)
-		take(path, name, b, err)
+		names[s.Name] = true
+		b, err := e.loadBundle(s)
+		if err == nil {
+			bundles[s.Name] = b
+		}
+		for _, f := range faultsOf(err, "name a directory, or a .tar.gz that sallyport policy build or opa build wrote") {
+			f.Name, f.Bundle = s.Name, s.where()
+			faults = append(faults, f)
+		}
 	}
 	return bundles, faults
 }
 
-func loadMain(path string) (*bundle.Bundle, error) {
-	if path == "" {
-		return read("", mainBundleName, bundle.NewFSLoaderWithRoot(policies.Files, "."))
+func (e *Engine) loadBundle(s Source) (*bundle.Bundle, error) {
+	img, err := imageOf(s.Path)
+	if err != nil {
+		return nil, err
 	}
-	return loadPath(path, mainBundleName)
+	return e.readImage(s, img)
+}
+
+// readImage makes a bundle of what a source gave. The shipped one came with the
+// program and needs no signature.
+func (e *Engine) readImage(s Source, img image) (*bundle.Bundle, error) {
+	if s.shipped() {
+		return img.read("", s.Name)
+	}
+	v, err := e.seal.verification(s)
+	if err != nil {
+		return nil, err
+	}
+	if v != nil {
+		if err := img.verify(v); err != nil {
+			return nil, Faults{signatureFault(err)}
+		}
+	}
+	b, err := img.read(s.where(), s.Name)
+	if err != nil || s.Name == mainBundleName {
+		return b, err
+	}
+	return b, asCustom(b, s, img.bare)
 }
 
 // bundleName is the name under which decisions give a custom bundle's revision.
@@ -66,51 +77,23 @@ func bundleName(path string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".gz"), ".tar")
 }
 
-// loadCustom reads a bundle that adds to another. It may own only what nobody
+// asCustom sees that a bundle only adds to another. It may own only what nobody
 // else decides with: packages below custom, and the log's mask and drop rules.
-func loadCustom(path, name string) (*bundle.Bundle, error) {
-	b, err := loadPath(path, name)
-	if err == nil && isBare(path) {
-		err = introduce(b, path)
-	}
-	if err != nil {
-		return nil, err
+func asCustom(b *bundle.Bundle, s Source, bare bool) error {
+	if bare {
+		if err := introduce(b, s.Path); err != nil {
+			return err
+		}
 	}
 	for _, root := range *b.Manifest.Roots {
 		if root != "custom" && !strings.HasPrefix(root, "custom/") && root != "system/log" {
-			return nil, Faults{{
+			return Faults{{
 				Message: fmt.Sprintf("root %q is not its to own", root),
 				Remedy:  "in its .manifest, roots may be custom, custom/... and system/log",
 			}}
 		}
 	}
-	return b, nil
-}
-
-func loadPath(path, name string) (*bundle.Bundle, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		return read(path, name, bundle.NewDirectoryLoader(path))
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return read(path, name, bundle.NewTarballLoaderWithBaseURL(f, path))
-}
-
-// isBare says that a path is a directory without a .manifest.
-func isBare(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.IsDir() {
-		return false
-	}
-	_, err = os.Stat(filepath.Join(path, ".manifest"))
-	return errors.Is(err, fs.ErrNotExist)
+	return nil
 }
 
 // introduce gives a directory without a .manifest one: it owns what its packages
@@ -154,17 +137,4 @@ func ownRoot(path []string) (root string, owned bool) {
 		return "", false
 	}
 	return path[0] + "/" + path[1], true
-}
-
-// read reads a bundle; problems name its files by where they are on disk.
-func read(path, name string, loader bundle.DirectoryLoader) (*bundle.Bundle, error) {
-	b, err := bundle.NewCustomReader(loader.WithFilter(notTests)).WithBaseDir(path).
-		WithBundleName(name).WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).
-		WithLazyLoadingMode(false).WithSkipBundleVerification(true).Read()
-	return &b, err
-}
-
-// notTests leaves out what only `opa test` runs.
-func notTests(path string, _ fs.FileInfo, _ int) bool {
-	return strings.HasSuffix(path, "_test.rego")
 }

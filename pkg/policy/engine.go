@@ -54,6 +54,13 @@ type Options struct {
 	// Custom lists further bundles, directories or .tar.gz, with packages
 	// below custom.
 	Custom []string
+	// Bundles are more of them, which have names.
+	Bundles []Source
+	// Keys are those to verify signatures with, by their ids. A signature that
+	// is there is verified; with RequireSigned, no bundle but the shipped one
+	// is taken without one.
+	Keys          map[string]Key
+	RequireSigned bool
 	// Site is the operator's data in the shape of [Site]: that type, or
 	// anything that marshals to the same JSON. Nil is an empty site.
 	Site    any
@@ -79,8 +86,8 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	labels  map[string]string
-	main    string   // bundle in place of the shipped one; empty for that one
-	custom  []string // bundles beside it
+	sources []Source // of the bundles, the one that decides first
+	seal    seal
 
 	activating sync.Mutex // one activation at a time
 	closed     atomic.Bool
@@ -118,7 +125,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now,
-		values: valueCache(), main: o.Bundle, custom: o.Custom,
+		values: valueCache(), sources: sourcesOf(o), seal: seal{o.Keys, o.RequireSigned},
 	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
@@ -224,7 +231,7 @@ func (e *Engine) Reload(ctx context.Context, site any) error {
 // read, the others are held against the gate all the same, for what else is
 // wrong.
 func (e *Engine) load(ctx context.Context, site *bundle.Bundle) error {
-	bundles, faults := loadBundles(e.main, e.custom)
+	bundles, faults := e.loadBundles()
 	if bundles[mainBundleName] == nil {
 		return e.blame(faults)
 	}

@@ -14,17 +14,15 @@ import (
 
 // Fault is one thing that is wrong with bundles that were refused.
 type Fault struct {
-	// Bundle is where the bundle is on disk, as [Options] name it; empty where
-	// no single one is to blame.
-	Bundle string
+	// Name is the bundle's, and Bundle where it is, as [Options] name it; empty
+	// where no single one is to blame.
+	Name, Bundle string
 	// File is the one of it that is to blame, on disk, if any is; Line and
 	// Column count from 1.
 	File         string
 	Line, Column int
 	Message      string
 	Remedy       string
-
-	name string // of the bundle, where the gate knows no more
 }
 
 // Faults is the error of [New] and [Engine.Reload] where bundles are refused:
@@ -79,10 +77,14 @@ func faultsOf(err error, otherwise string) Faults {
 	case errors.As(err, &file):
 		faults = Faults{{Message: file.Err.Error(), Remedy: otherwise}}
 	default:
-		why := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "bundle read failed: "), "archive read failed: ")
-		faults = Faults{{Message: why, Remedy: otherwise}}
+		faults = Faults{{Message: message(err), Remedy: otherwise}}
 	}
 	return faults
+}
+
+// message is what an error of reading a bundle says, without how OPA came upon it.
+func message(err error) string {
+	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "bundle read failed: "), "archive read failed: ")
 }
 
 func regoFault(e *ast.Error) Fault {
@@ -119,7 +121,8 @@ func (e *Engine) blame(err error) error {
 	}
 	for i := range faults {
 		if faults[i].Bundle == "" {
-			faults[i].Bundle = e.bundleOf(faults[i])
+			of := e.sourceOf(faults[i])
+			faults[i].Name, faults[i].Bundle = of.Name, of.where()
 		}
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int {
@@ -128,15 +131,12 @@ func (e *Engine) blame(err error) error {
 	return faults
 }
 
-// bundleOf is where the bundle is that a fault names, or has the file of.
-func (e *Engine) bundleOf(f Fault) string {
-	if f.name == mainBundleName {
-		return e.main
-	}
-	for _, path := range append([]string{e.main}, e.custom...) {
-		if path != "" && (f.name == bundleName(path) || strings.HasPrefix(f.File, filepath.Clean(path)+"/")) {
-			return path
+// sourceOf is where the bundle comes from that a fault names, or has the file of.
+func (e *Engine) sourceOf(f Fault) Source {
+	for _, s := range e.sources {
+		if f.Name == s.Name || s.where() != "" && strings.HasPrefix(f.File, filepath.Clean(s.where())+"/") {
+			return s
 		}
 	}
-	return ""
+	return Source{Name: f.Name}
 }

@@ -37,14 +37,14 @@ func TestFaultsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Faults{
-		{Bundle: path("gone"), Message: "no such file or directory", Remedy: "name a directory, or a .tar.gz that sallyport policy build or opa build wrote"},
-		{Bundle: path("outside"), Message: `root "host" is not its to own`, Remedy: "in its .manifest, roots may be custom, custom/... and system/log"},
-		{Bundle: path("parses"), File: path("parses/a.rego"), Line: 4, Message: "rego_parse_error: unexpected eof token", Remedy: "correct the rule"},
-		{Bundle: path("refs"), File: path("refs/sub/a.rego"), Line: 3, Message: "rego_type_error: undefined ref: input.hots", Remedy: "there it can be call, host, limits, network, now, ops, subject, usage, version"},
-		{Bundle: path("refs"), File: path("refs/sub/a.rego"), Line: 5, Message: "rego_type_error: undefined ref: input.now.year", Remedy: "correct the rule"},
-		{Bundle: path("unnamed"), Message: ".manifest names no revision, so a decision could not say by what it was made", Remedy: `add "revision": "1", or have sallyport policy build write it`},
+		{Name: "gone", Bundle: path("gone"), Message: "no such file or directory", Remedy: "name a directory, or a .tar.gz that sallyport policy build or opa build wrote"},
+		{Name: "outside", Bundle: path("outside"), Message: `root "host" is not its to own`, Remedy: "in its .manifest, roots may be custom, custom/... and system/log"},
+		{Name: "parses", Bundle: path("parses"), File: path("parses/a.rego"), Line: 4, Message: "rego_parse_error: unexpected eof token", Remedy: "correct the rule"},
+		{Name: "refs", Bundle: path("refs"), File: path("refs/sub/a.rego"), Line: 3, Message: "rego_type_error: undefined ref: input.hots", Remedy: "there it can be call, host, limits, network, now, ops, subject, usage, version"},
+		{Name: "refs", Bundle: path("refs"), File: path("refs/sub/a.rego"), Line: 5, Message: "rego_type_error: undefined ref: input.now.year", Remedy: "correct the rule"},
+		{Name: "unnamed", Bundle: path("unnamed"), Message: ".manifest names no revision, so a decision could not say by what it was made", Remedy: `add "revision": "1", or have sallyport policy build write it`},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Fault{}), cmpopts.IgnoreFields(Fault{}, "Column")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Fault{}, "Column")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if text := got[3].Error(); text != path("refs/sub/a.rego")+":3: rego_type_error: undefined ref: input.hots (there it can be call, host, limits, network, now, ops, subject, usage, version)" {

@@ -99,7 +99,7 @@ func (g *gate) compile(o *bundle.ActivateOpts) Faults {
 	rest.Bundles = maps.Clone(o.Bundles)
 	for name, b := range o.Bundles {
 		if f := acceptable(o, name, b); f != nil {
-			f.name = name
+			f.Name = name
 			faults = append(faults, *f)
 			delete(rest.Bundles, name)
 		}

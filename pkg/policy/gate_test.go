@@ -59,6 +59,12 @@ func logBundle(t testing.TB, rego string) string {
 	return files(t, map[string]string{".manifest": logManifest, "system/log/log.rego": rego})
 }
 
+// loadMain reads a bundle to decide with, the shipped one if the path is empty.
+func loadMain(path string) (*bundle.Bundle, error) {
+	e := newEngine(Options{Bundle: path})
+	return e.loadBundle(e.sources[0])
+}
+
 // badBundles are bundles that must not decide, and what the refusal has to
 // name.
 func badBundles(t testing.TB) map[string]struct {
@@ -149,7 +155,7 @@ func TestGate(t *testing.T) {
 			if !errors.As(err, &said) || slices.ContainsFunc(said, func(f Fault) bool { return f.Message == "" || f.Remedy == "" }) {
 				t.Errorf("%q are not faults, or one is without a remedy", err)
 			}
-			bundles, faults := loadBundles(bad.o.Bundle, bad.o.Custom)
+			bundles, faults := newEngine(bad.o).loadBundles()
 			if faults != nil {
 				return // it does not even load
 			}
