@@ -263,6 +263,15 @@ func TestManyRunsLoseNothing(t *testing.T) {
 	}
 }
 
+// long is how often something is done: short in a sample, and as long as it takes
+// to trust it with SALLYPORT_LONG=1.
+func long(short, long int) int {
+	if os.Getenv("SALLYPORT_LONG") != "" {
+		return long
+	}
+	return short
+}
+
 // settled counts goroutines and descriptors once they have stopped falling.
 func settled() (goroutines, files int) {
 	goroutines = runtime.NumGoroutine()
