@@ -134,6 +134,7 @@ func (s site) inProcess(t testing.TB) (st *stack, url string) {
 		t.Fatal(err)
 	}
 	o.Listen = "127.0.0.1:0"
+	o.Metrics = st.metrics()
 	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: "test", Gateway: st.gateway, Logger: st.log})
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() { ended <- server.ListenAndServe(ctx, o, func(a net.Addr) { ready <- a }) }()

@@ -28,6 +28,7 @@ var layers = []struct {
 	{"pkg/syntax", nil, "it is a leaf: whether a text is well formed depends on nothing but the text"},
 	{"pkg/tools", []string{"pkg/syntax", "pkg/tool"}, "a tool only makes plans, so that it cannot pass the gate"},
 	{"pkg/audit", []string{"pkg/journal"}, "the record must not depend on what it records"},
+	{"pkg/spool", []string{"pkg/journal"}, "a record on its way must not depend on what it records"},
 	{"pkg/policy", []string{"pkg/journal", "pkg/shell", "pkg/tool", "policies"}, "a decision depends on its input and its bundles alone"},
 	{"pkg/policy/kit", []string{"pkg/policy", "pkg/tool", "policies"}, "authors ask the engine that the gateway asks"},
 	{"pkg/replay", []string{"pkg/policy", "pkg/tool"}, "what is judged again is judged by the one engine; the rest is counting"},
@@ -38,7 +39,7 @@ var layers = []struct {
 	{"pkg/mcpserver/mcpclient", nil, "a client sees only the protocol"},
 	{"cmd/sallyport", []string{
 		"pkg/audit", "pkg/config", "pkg/gateway", "pkg/journal", "pkg/mcpserver", "pkg/mcpserver/mcpclient", "pkg/policy", "pkg/policy/kit",
-		"pkg/replay", "pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
+		"pkg/replay", "pkg/spool", "pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
 	}, "it puts the parts together; the demo brings its own host and client"},
 }
 

@@ -48,7 +48,7 @@ connect:
     - {name: idle-not-there, action: deny, cidrs: [10.9.9.9/32]}
 `
 
-// newVoyage has a client use every tool of the toolsets core and fleet, well and
+// newVoyage has a client use connections, commands, files and questions, well and
 // badly.
 func newVoyage(t *testing.T) *voyage {
 	t.Helper()

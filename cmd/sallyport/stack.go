@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
@@ -33,10 +35,12 @@ type stack struct {
 	config     atomic.Pointer[config.Config]
 	load       func() (*config.Config, error)
 	engine     *policy.Engine
+	shadow     *policy.Shadow // nil: there is none
 	trust      *sshexec.Trust
 	runner     *sshexec.Executor
 	identities *sshexec.Identities
 	audit      *audit.Stream
+	events     *prometheus.CounterVec // on the audit stream
 	gateway    *gateway.Gateway
 	server     atomic.Pointer[mcpserver.Server] // nil until it serves
 	log        *slog.Logger
@@ -75,6 +79,9 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if err := s.openEngine(ctx, conf, o); err != nil {
 		return err
 	}
+	if err := s.openShadow(ctx, conf, o); err != nil {
+		return err
+	}
 	parts := gateway.Options{
 		Tools: defs, Resources: tools.Resources(), Profiles: policies.Profiles(),
 		Config: conf, Decider: s.engine, Logger: s.log,
@@ -91,7 +98,8 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		return err
 	}
 	s.identities = sshexec.NewIdentities(filepath.Join(conf.Settings.StateDir, "identities"), s.identityMade)
-	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, s.audit, s.reload, s.identities
+	s.events = newEvents()
+	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, tallied{s.audit, s.events}, s.reload, s.identities
 	s.gateway = gateway.New(parts)
 	return s.warn(ctx, conf)
 }
@@ -133,21 +141,46 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 	return ofBundles(err, conf.Settings, conf.Origins)
 }
 
+// openShadow has other policies judge what the engine decides.
+func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
+	set := conf.Settings
+	if o.dry || !set.Shadow.On() {
+		return nil
+	}
+	s.shadow, err = policy.NewShadow(ctx, policy.Options{
+		Bundle: set.Shadow.Bundle, Custom: set.Shadow.Custom, Timeout: set.Policy.Timeout, Site: conf.Site(), Logger: s.log,
+	})
+	if err != nil {
+		return ofShadow(err, set, conf.Origins)
+	}
+	s.engine.Cast(s.shadow)
+	return nil
+}
+
 // ofBundles tells what is wrong with bundles as problems of the configuration:
 // where on disk, and by which setting they are there.
 func ofBundles(err error, set config.Settings, from config.Origins) error {
+	return ofSection(err, "policy", set.Policy.Bundle, set, from)
+}
+
+// ofShadow is ofBundles for those of the shadow.
+func ofShadow(err error, set config.Settings, from config.Origins) error {
+	return ofSection(err, "shadow", set.Shadow.Bundle, set, from)
+}
+
+func ofSection(err error, section, main string, set config.Settings, from config.Origins) error {
 	var faults policy.Faults
 	if !errors.As(err, &faults) {
 		return err
 	}
 	problems := &config.Problems{Settings: &set, Origins: from}
 	for _, f := range faults {
-		key, message := "policy", f.Message
+		key, message := section, f.Message
 		switch {
-		case f.Bundle != "" && f.Bundle == set.Policy.Bundle:
-			key = "policy.bundle"
+		case f.Bundle != "" && f.Bundle == main:
+			key += ".bundle"
 		case f.Bundle != "":
-			key = "policy.custom"
+			key += ".custom"
 		}
 		if f.File == "" && f.Bundle != "" {
 			message = f.Bundle + ": " + message
@@ -165,7 +198,7 @@ func ofBundles(err error, set config.Settings, from config.Origins) error {
 func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender, error) {
 	var to []journal.Appender
 	if sink.File != "" {
-		f, err := journal.Open(sink.File)
+		f, err := journal.OpenWith(sink.File, growthOf(sink))
 		if err != nil {
 			return nil, err
 		}
@@ -178,9 +211,13 @@ func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender
 	return journal.Tee(to...), nil
 }
 
+func growthOf(sink config.LogSink) journal.Options {
+	return journal.Options{MaxBytes: sink.MaxBytes, Keep: sink.Keep}
+}
+
 func (s *stack) openAudit(conf *config.Config, stderr io.Writer) (err error) {
 	sink := conf.Settings.Logs.Audit
-	o := audit.Options{File: sink.File}
+	o := audit.Options{File: sink.File, Journal: growthOf(sink)}
 	if sink.Stderr {
 		o.Writer = stderr
 	}
@@ -282,10 +319,22 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, errors.Join(ofBundles(err, next.Settings, next.Origins), s.setTokens(last.Settings))
 	}
 	commit()
+	s.reloadShadow(ctx, next)
 	s.logWarnings(next)
 	s.config.Store(next)
 	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
+}
+
+// reloadShadow leaves a shadow as it was if its policy is none: it has no effect,
+// so it must not keep the rest from being loaded.
+func (s *stack) reloadShadow(ctx context.Context, next *config.Config) {
+	if s.shadow == nil {
+		return
+	}
+	if err := s.shadow.Reload(ctx, next.Site()); err != nil {
+		s.log.Error("the shadow keeps its last policy", "err", err)
+	}
 }
 
 // changedSettings names the settings that differ and that only a start reads.
@@ -329,6 +378,9 @@ func (s *stack) close(ctx context.Context) error {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 		defer cancel()
 		problems = append(problems, s.gateway.Close(ending))
+	}
+	if s.shadow != nil {
+		problems = append(problems, s.shadow.Close(ctx))
 	}
 	if s.engine != nil {
 		problems = append(problems, s.engine.Close(ctx))

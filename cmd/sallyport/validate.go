@@ -68,20 +68,36 @@ func validate(c *cobra.Command) (verdict, error) {
 	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Site())
 }
 
-// compile adds what is wrong with the policies. They are looked at even where the
-// rest does not load, without the operator's data then.
+// compile adds what is wrong with the policies, those that decide and those of the
+// shadow. They are looked at even where the rest does not load, without the
+// operator's data then.
 func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, site any) error {
 	e, err := policy.New(ctx, policy.Options{Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Site: site, Timeout: dryTimeout})
-	var problems *config.Problems
-	switch err := ofBundles(err, set, from); {
-	case errors.As(err, &problems):
-		v.Valid, v.Problems = false, append(v.Problems, problems.List...)
-		return nil
-	case err != nil:
+	if err = v.add(ofBundles(err, set, from)); err != nil {
 		return err
 	}
-	v.Bundles = e.Revisions()
-	return e.Close(ctx)
+	if e != nil {
+		v.Bundles = e.Revisions()
+		err = e.Close(ctx)
+	}
+	if err != nil || !set.Shadow.On() {
+		return err
+	}
+	shadow, err := policy.New(ctx, policy.Options{Bundle: set.Shadow.Bundle, Custom: set.Shadow.Custom, Site: site, Timeout: dryTimeout})
+	if err = v.add(ofShadow(err, set, from)); err != nil || shadow == nil {
+		return err
+	}
+	return shadow.Close(ctx)
+}
+
+// add takes problems as such and returns any other error.
+func (v *verdict) add(err error) error {
+	var problems *config.Problems
+	if errors.As(err, &problems) {
+		v.Valid, v.Problems = false, append(v.Problems, problems.List...)
+		return nil
+	}
+	return err
 }
 
 // exitCode is that of wrong usage where nothing but a flag is wrong.

@@ -251,7 +251,7 @@ func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, un
 
 // mark is what the record of a decision says beside it.
 func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
-	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Custom: map[string]any{}}
+	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Trace: c.caller.Trace, Custom: map[string]any{}}
 	if run.Hash != "" {
 		m.Custom["hash"] = run.Hash
 	}

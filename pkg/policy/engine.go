@@ -85,6 +85,8 @@ type Engine struct {
 	activating sync.Mutex // one activation at a time
 	closed     atomic.Bool
 
+	shadow atomic.Pointer[cast]
+
 	decisions, lost, dropped atomic.Int64
 }
 
@@ -273,6 +275,7 @@ func (e *Engine) Close(ctx context.Context) error {
 type Mark struct {
 	Mode   string // run or plan
 	Digest string // of the plan
+	Trace  tool.Trace
 	Custom map[string]any
 }
 
@@ -282,6 +285,9 @@ func (e *Engine) Decide(ctx context.Context, in Input, m Mark) tool.Decision {
 	e.decisions.Add(1)
 	rec := record{id: e.newID(), began: e.now(), input: in, mark: m}
 	e.judge(ctx, &rec)
+	if s := e.shadow.Load(); s != nil {
+		s.see(&rec)
+	}
 	return rec.decision
 }
 

@@ -149,9 +149,15 @@ func (r *run) file(ctx context.Context, step tool.Step) bool {
 }
 
 // again reports whether a step that has failed is begun again, on another session.
+// A host that has fallen silent is not called again: whoever asked would wait for
+// a connection that does not come, and can ask again.
 func (w *fileWork) again(err error) bool {
 	stage := w.stage.Load()
-	return errors.Is(err, errLost) && w.ctx.Err() == nil && stage != workSent && stage != workDone
+	if !errors.Is(err, errLost) || w.ctx.Err() != nil || stage == workSent || stage == workDone {
+		return false
+	}
+	waitFor(w.ctx, w.conn.dead, lostGrace) // its end is known a moment later than that of its sessions
+	return !w.conn.wire.isMute()
 }
 
 // files joins the SFTP session of a pooled connection, and opens one where there

@@ -143,6 +143,7 @@ type Caller struct {
 	Client    Client
 	Transport string // stdio or http
 	Session   string
+	Trace     Trace
 }
 
 // Client is what an MCP client calls itself.
