@@ -100,7 +100,7 @@ func TestSSHMCPSubjectsNeverMeet(t *testing.T) {
 		return got, result
 	}
 	var all sync.WaitGroup
-	turns := make(chan struct{}, 20) // or some would wait too long for the host
+	turns := make(chan struct{}, 8) // or some would wait too long for the host
 	each := func(do func(i int)) {
 		for i := range subjects {
 			all.Go(func() {

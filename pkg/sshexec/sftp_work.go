@@ -156,8 +156,18 @@ func (w *fileWork) again(err error) bool {
 	if !errors.Is(err, errLost) || w.ctx.Err() != nil || stage == workSent || stage == workDone {
 		return false
 	}
-	waitFor(w.ctx, w.conn.dead, lostGrace) // its end is known a moment later than that of its sessions
-	return !w.conn.wire.isMute()
+	return w.heard()
+}
+
+// heard waits for a sign of life, or for the end of the connection, and reports
+// whether the host may be called again.
+func (w *fileWork) heard() bool {
+	select {
+	case <-w.session.answered():
+	case <-w.conn.dead:
+	case <-w.ctx.Done():
+	}
+	return w.ctx.Err() == nil && !w.conn.wire.isMute()
 }
 
 // files joins the SFTP session of a pooled connection, and opens one where there
@@ -174,6 +184,9 @@ func (r *run) files(ctx context.Context) (*files, error) {
 			return g.files, nil
 		}
 		r.e.pool.leaveFiles(g.files)
+		if waitFor(ctx, g.conn.dead, lostGrace) && g.conn.wire.isMute() {
+			return nil, dropped(r.job.Target, "before it was asked about files; nothing was changed", err)
+		}
 		if f := r.filesNotOpened(err, tries); f != nil {
 			return nil, f
 		}
