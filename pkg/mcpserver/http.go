@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -179,6 +181,10 @@ func (e *endpoint) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	io.WriteString(w, "ready\n")
+	behind := e.server.behind()
+	for _, name := range slices.Sorted(maps.Keys(behind)) {
+		fmt.Fprintf(w, "bundle %s: the last good revision decides (%s)\n", name, behind[name])
+	}
 }
 
 // ListenAndServe serves HTTP until ctx is done. Then it takes no more requests,
