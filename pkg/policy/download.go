@@ -141,14 +141,15 @@ func (d *downloader) newLoader() (loader, error) {
 		WithBundlePersistence(true).WithBundleParserOpts(parserOptions()), nil
 }
 
-// ociStore is where OPA puts together what a registry gives. It is made here,
-// because OPA panics where it cannot.
+// ociStore is where OPA puts together what a registry gives; it begins empty, so
+// that it does not grow for ever. It is made here, because OPA panics where it
+// cannot.
 func (d *downloader) ociStore() (string, error) {
-	dir := filepath.Join(d.e.set.kept.dir, "oci", d.source.Name)
 	if d.e.set.kept.dir == "" {
-		return os.MkdirTemp("", "sallyport-oci-")
+		return "", nil // OPA makes one, and removes it
 	}
-	return dir, os.MkdirAll(dir, 0o700)
+	dir := filepath.Join(d.e.set.kept.dir, "oci", d.source.Name)
+	return dir, errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700))
 }
 
 // polling is when to ask, in OPA's words.

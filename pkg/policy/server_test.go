@@ -5,10 +5,20 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -406,5 +416,202 @@ func TestRestartWithoutServer(t *testing.T) {
 	defer e.Close(t.Context())
 	if e.Ready() == nil || h.last("team").Kind != Refused || !strings.Contains(h.last("team").Detail, "an old bundle is not taken back") {
 		t.Errorf("after that: %v, told %v", e.Ready(), h.all)
+	}
+}
+
+// certificate is one for localhost, and for a client, that certifies itself.
+func certificate(t testing.TB) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "cert.pem")
+	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, path
+}
+
+// A server that wants to know who asks is shown a certificate and told a token,
+// the one that there is at the time; nobody else is told, and no log.
+func TestWhoAsks(t *testing.T) {
+	team := newSigner(t)
+	server, ca := certificate(t)
+	client, clientCA := certificate(t)
+	pool := x509.NewCertPool()
+	text, err := os.ReadFile(clientCA)
+	if err != nil || !pool.AppendCertsFromPEM(text) {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	token := "first-secret"
+	s := newShelf(t, func(s *httptest.Server) {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+		s.Config.ErrorLog = nil
+		s.StartTLS()
+	})
+	var elsewhere []string
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		elsewhere = append(elsewhere, r.Header.Get("Authorization"))
+	}))
+	defer other.Close()
+	s.be(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Header.Get("Authorization") == "Bearer "+token {
+			return false
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	s.put("team.tar.gz", team.release(t, "team", 1, "deny contains 1 if false"))
+	asks := s.from("team")
+	asks.Service.CACert, asks.Service.Scheme = ca, "Bearer"
+	asks.Service.Token = func() (string, error) { mu.Lock(); defer mu.Unlock(); return token, nil }
+	asks.Service.Certificate = func() (*tls.Certificate, error) { return &client, nil }
+	wrong, bare, stranger := asks, asks, asks
+	wrongService, bareService, strangerService := *asks.Service, *asks.Service, *asks.Service
+	wrongService.Token = func() (string, error) { return "wrong-secret", nil }
+	bareService.Certificate = nil
+	strangerService.CACert = clientCA
+	wrong.Service, bare.Service, stranger.Service = &wrongService, &bareService, &strangerService
+
+	var log bytes.Buffer
+	start := func(from Source) *Engine {
+		e, err := New(t.Context(), Options{
+			Bundle: signedMain(t, team), Bundles: []Source{from}, Keys: map[string]Key{"team": team.key()},
+			Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	for name, tc := range map[string]struct {
+		from Source
+		want string
+	}{"a wrong token": {wrong, "401"}, "no certificate": {bare, "certificate required"}, "another server": {stranger, "unknown authority"}} {
+		e := start(tc.from)
+		if err := e.Ready(); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+		e.Close(t.Context())
+	}
+	e := start(asks)
+	if e.Ready() != nil || e.Revisions()["team"] != "team-1" {
+		t.Fatalf("%v, at %v", e.Ready(), e.Revisions())
+	}
+	mu.Lock()
+	token = "second-secret"
+	mu.Unlock()
+	s.put("team.tar.gz", team.release(t, "team", 2, "deny contains 1 if false"))
+	eventually(t, "the new token counts", func() bool { return e.Revisions()["team"] == "team-2" })
+	s.be(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		http.Redirect(w, r, other.URL+"/?sig=hidden-secret", http.StatusFound)
+		return true
+	})
+	eventually(t, "it does not follow to where there is no TLS", func() bool { return e.Behind()["team"] == string(Unreachable) })
+	e.Close(t.Context())
+	if len(elsewhere) > 0 || strings.Contains(log.String(), "secret") {
+		t.Errorf("told elsewhere %v; log:\n%s", elsewhere, log.String())
+	}
+}
+
+// With a server that can, a newer bundle is there as soon as there is one, not
+// when it is asked for the next time.
+func TestLongPolling(t *testing.T) {
+	team := newSigner(t)
+	s := newShelf(t, (*httptest.Server).Start)
+	s.put("team.tar.gz", team.release(t, "team", 1, "deny contains 1 if false"))
+	waits, news := make(chan string, 16), make(chan struct{})
+	s.be(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		w.Header().Set("Content-Type", "application/vnd.openpolicyagent.bundles")
+		if r.Header.Get("If-None-Match") == "" {
+			return false
+		}
+		waits <- r.Header.Get("Prefer")
+		select {
+		case <-news:
+		case <-r.Context().Done():
+			return true
+		}
+		s.be(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+			w.Header().Set("Content-Type", "application/vnd.openpolicyagent.bundles")
+			return false
+		})
+		w.Header().Set("ETag", `"2"`)
+		_, _ = w.Write(team.release(t, "team", 2, "deny contains 1 if false"))
+		return true
+	})
+	from := s.from("team")
+	from.MinDelay, from.MaxDelay, from.LongPoll = time.Hour, time.Hour, time.Minute
+	e, _ := fetching(t, team, "", from)
+	if prefer := <-waits; !strings.Contains(prefer, "wait=60") || e.Revisions()["team"] != "team-1" {
+		t.Fatalf("asked with %q, at %v", prefer, e.Revisions())
+	}
+	close(news)
+	eventually(t, "it is there", func() bool { return e.Revisions()["team"] == "team-2" })
+}
+
+// A registry gives bundles under a tag; what the tag stands for next decides
+// next, if it is signed as it has to be.
+func TestRegistry(t *testing.T) {
+	team := newSigner(t)
+	s := newShelf(t, (*httptest.Server).Start)
+	push := func(content []byte) {
+		digest := func(b []byte) string { sum := sha256.Sum256(b); return "sha256:" + hex.EncodeToString(sum[:]) }
+		config := []byte("{}")
+		manifest := fmt.Appendf(nil, `{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": %q, "size": %d},
+"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": %q, "size": %d}]}`, digest(config), len(config), digest(content), len(content))
+		for name, b := range map[string][]byte{"manifests/" + digest(manifest): manifest, "blobs/" + digest(config): config, "blobs/" + digest(content): content, "manifests/1": manifest} {
+			s.put("v2/team/policy/"+name, b)
+		}
+		s.be(func(w http.ResponseWriter, r *http.Request, b []byte) bool {
+			if r.Header.Get("Authorization") != "Bearer "+base64.StdEncoding.EncodeToString([]byte("pull-secret")) {
+				w.WriteHeader(http.StatusUnauthorized)
+				return true
+			}
+			if strings.Contains(r.URL.Path, "/manifests/") {
+				w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+				w.Header().Set("Docker-Content-Digest", digest(manifest))
+			}
+			w.Header().Set("Content-Length", fmt.Sprint(len(b)))
+			if r.Method != http.MethodHead {
+				_, _ = w.Write(b)
+			}
+			return true
+		})
+	}
+	push(team.release(t, "team", 1, "deny contains 1 if false"))
+	from := s.from("team")
+	from.Resource = strings.TrimPrefix(s.URL, "http://") + "/team/policy:1"
+	from.Service.OCI, from.Service.Scheme = true, "Bearer"
+	from.Service.Token = func() (string, error) { return "pull-secret", nil }
+	dir := t.TempDir()
+	e, h := fetching(t, team, dir, from)
+	if e.Ready() != nil || e.Revisions()["team"] != "team-1" {
+		t.Fatalf("%v, at %v", e.Ready(), e.Revisions())
+	}
+	push(newSigner(t).release(t, "team", 2, "deny contains 1 if false"))
+	eventually(t, "a stranger's is refused", func() bool { return h.last("team").Kind == Refused })
+	if last := h.last("team"); !strings.Contains(last.Detail, "verify JWT signature") || last.Revision != "team-1" {
+		t.Errorf("told %+v", last)
+	}
+	push(team.release(t, "team", 3, "deny contains 1 if false"))
+	eventually(t, "the next one decides", func() bool { return e.Revisions()["team"] == "team-3" && len(e.Behind()) == 0 })
+	s.be(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { w.WriteHeader(500); return true })
+	eventually(t, "it is away", func() bool { return e.Behind()["team"] == string(Unreachable) })
+	e.Close(t.Context())
+	again, h := fetching(t, team, dir, from)
+	if again.Ready() != nil || again.Revisions()["team"] != "team-3" {
+		t.Errorf("restarted: %v, at %v, told %v", again.Ready(), again.Revisions(), h.all)
 	}
 }
