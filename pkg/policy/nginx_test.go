@@ -191,7 +191,9 @@ func TestRevisionsFlip(t *testing.T) {
 		eventually(t, "it is as it was", func() bool { return len(e.Behind()) == 0 })
 	}
 	server.stop(t)
-	eventually(t, "it is away", func() bool { return e.Behind()["one"] == string(Unreachable) && e.Behind()["two"] == string(Unreachable) })
+	eventually(t, "it is away", func() bool {
+		return e.Behind()["one"] == string(Unreachable) && e.Behind()["two"] == string(Unreachable)
+	})
 	server.start(t)
 	server.put(t, "one.tar.gz", next)
 	eventually(t, "it is back", func() bool { return e.Revisions()["one"] == "one-5" && len(e.Behind()) == 0 })
