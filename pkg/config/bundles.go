@@ -299,7 +299,8 @@ func signing(p **Signing) field {
 	}
 }
 
-// checkBundles is what no single value of policy: shows.
+// checkBundles is what no single value of policy: shows. A bundle that leads
+// nowhere is left out.
 func (l *loader) checkBundles(p *PolicySettings, v vault) {
 	for _, check := range l.later {
 		check(v)
@@ -327,6 +328,10 @@ func (l *loader) checkBundles(p *PolicySettings, v vault) {
 			at.fail(unknownFault(id, "keyid", "policy.keys", sortedKeys(p.Keys)))
 		}
 	}
+	p.Bundles = slices.DeleteFunc(p.Bundles, func(b BundleSource) bool {
+		_, served := p.Services[b.Service]
+		return b.Path == "" && !served
+	})
 }
 
 // ociReference is a registry, a repository, and a tag or a digest.

@@ -243,6 +243,14 @@ func TestBadFetched(t *testing.T) {
 		team.sign(t, dir, "team")
 		return archive(t, dir)
 	}
+	owning := func(root string) []byte {
+		dir := files(t, map[string]string{
+			".manifest":           fmt.Sprintf(`{"revision": "team-6", "roots": [%q], "metadata": {"serial": 6}}`, root),
+			root + "/team/a.rego": "package " + root + ".team\n\nx := 1\n",
+		})
+		team.sign(t, dir, "team")
+		return archive(t, dir)
+	}
 	odd := func(f func(w http.ResponseWriter, r *http.Request, content []byte) bool) func(*shelf) {
 		return func(s *shelf) { s.be(f) }
 	}
@@ -251,20 +259,23 @@ func TestBadFetched(t *testing.T) {
 		kind Kind
 		want string
 	}{
-		"not signed":      {serve(signer{}.release(t, "team", 6, "deny contains 1 if false")), Refused, "is not signed"},
-		"by a stranger":   {serve(stranger.release(t, "team", 6, "deny contains 1 if false")), Refused, "verify JWT signature"},
-		"older":           {serve(team.release(t, "team", 4, "deny contains 1 if false")), Refused, "an old bundle is not taken back"},
-		"asks":            {serve(team.release(t, "team", 6, `deny contains 1 if http.send({"url": "x"})`)), Refused, "undefined function http.send"},
-		"recursive":       {serve(team.release(t, "team", 6, "a if b\n\nb if a")), Refused, "recursive"},
-		"does not parse":  {serve(team.release(t, "team", 6, "deny contains")), Refused, "rego_parse_error"},
-		"empty":           {serve([]byte{}), Refused, "EOF"},
-		"corrupt":         {serve(append(slices.Clone(good[:len(good)/2]), bytes.Repeat([]byte{7}, len(good)/2)...)), Unreachable, ""},
-		"half of it":      {serve(good[:len(good)/2]), Unreachable, "ends before its end"},
-		"without the end": {serve(good[:len(good)-4]), Unreachable, "ends before its end"},
-		"not an archive":  {serve([]byte("<html>not an archive")), Refused, "gzip"},
-		"too large":       {serve(bomb()), Unreachable, "too large"},
-		"gone":            {odd(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { w.WriteHeader(404); return true }), Unreachable, "404"},
-		"broken":          {odd(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { w.WriteHeader(500); return true }), Unreachable, "500"},
+		"not signed":           {serve(signer{}.release(t, "team", 6, "deny contains 1 if false")), Refused, "is not signed"},
+		"by a stranger":        {serve(stranger.release(t, "team", 6, "deny contains 1 if false")), Refused, "verify JWT signature"},
+		"older":                {serve(team.release(t, "team", 4, "deny contains 1 if false")), Refused, "an old bundle is not taken back"},
+		"asks":                 {serve(team.release(t, "team", 6, `deny contains 1 if http.send({"url": "x"})`)), Refused, "undefined function http.send"},
+		"recursive":            {serve(team.release(t, "team", 6, "a if b\n\nb if a")), Refused, "recursive"},
+		"does not parse":       {serve(team.release(t, "team", 6, "deny contains")), Refused, "rego_parse_error"},
+		"runs away":            {serve(team.release(t, "team", 6, "deny contains x if x := count([1 | some a in numbers.range(1, 100000); some b in numbers.range(1, 100000); a == b])")), Refused, "no answer in time"},
+		"of the policy's root": {serve(owning("sallyport")), Refused, "not its to own"},
+		"of another's root":    {serve(owning("custom")), Refused, "overlap"},
+		"empty":                {serve([]byte{}), Refused, "EOF"},
+		"corrupt":              {serve(append(slices.Clone(good[:len(good)/2]), bytes.Repeat([]byte{7}, len(good)/2)...)), Unreachable, ""},
+		"half of it":           {serve(good[:len(good)/2]), Unreachable, "ends before its end"},
+		"without the end":      {serve(good[:len(good)-4]), Unreachable, "ends before its end"},
+		"not an archive":       {serve([]byte("<html>not an archive")), Refused, "gzip"},
+		"too large":            {serve(bomb()), Unreachable, "too large"},
+		"gone":                 {odd(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { w.WriteHeader(404); return true }), Unreachable, "404"},
+		"broken":               {odd(func(w http.ResponseWriter, _ *http.Request, _ []byte) bool { w.WriteHeader(500); return true }), Unreachable, "500"},
 		"cut off": {odd(func(w http.ResponseWriter, _ *http.Request, content []byte) bool {
 			w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 			_, _ = w.Write(content[:len(content)/2])
@@ -289,8 +300,12 @@ func TestBadFetched(t *testing.T) {
 			from := s.from("team")
 			from.Service.Timeout, from.Limit = 2*time.Second, 1<<20
 			h := &history{}
+			main := mainBundle(t, strings.ReplaceAll(trusting, "custom.one", "custom.team"))
+			local := files(t, map[string]string{".manifest": `{"revision": "l", "roots": ["custom/local"]}`, "custom/local/a.rego": "package custom.local\n\nx := 1\n"})
+			team.sign(t, main, "team")
+			team.sign(t, local, "team")
 			e, err := New(t.Context(), Options{
-				Bundle: signedMain(t, team), Bundles: []Source{from}, Keys: map[string]Key{"team": team.key()}, RequireSigned: true, Told: h.told,
+				Bundle: main, Custom: []string{local}, Bundles: []Source{from}, Keys: map[string]Key{"team": team.key()}, RequireSigned: true, Told: h.told,
 			})
 			if err != nil {
 				t.Fatal(err)
