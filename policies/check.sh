@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 OPA=${OPA:-go tool opa}
 
 $OPA fmt --list --fail .
-$OPA check --strict --bundle . --schema schemas --capabilities capabilities.json
+$OPA check --strict --bundle . --schema schemas/input.json --capabilities capabilities.json
 $OPA test --timeout 60s --bundle . --capabilities capabilities.json
 $OPA test --timeout 60s --bundle . --capabilities capabilities.json --coverage --threshold 100 --format json >/dev/null || {
 	echo "policies: not every shipped rule is covered; see $OPA test --bundle . --coverage" >&2

@@ -118,6 +118,10 @@ policy:
 	if ready := get(t, strings.TrimSuffix(url, "/mcp")+"/readyz"); ready != "ready\nbundle team: the last good revision decides (refused)\n" {
 		t.Errorf("readyz: %q", ready)
 	}
+	if metrics := get(t, strings.TrimSuffix(url, "/mcp")+"/metrics"); !strings.Contains(metrics, `sallyport_bundle_behind{name="team",state="refused"} 1`) ||
+		!strings.Contains(metrics, `sallyport_events_total{type="bundle"} 3`) {
+		t.Errorf("metrics: %s", metrics)
+	}
 	if log := readFile(t, s, "decisions.jsonl"); !strings.Contains(log, `"bundles_behind":{"team":"refused"}`) || !strings.Contains(log, `"team":{"revision":"r2"}`) {
 		t.Errorf("decision log: %s", log)
 	}

@@ -134,6 +134,7 @@ func (s site) inProcess(t testing.TB) (st *stack, url string) {
 		t.Fatal(err)
 	}
 	o.Listen = "127.0.0.1:0"
+	o.Metrics = st.metrics()
 	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: "test", Gateway: st.gateway, Logger: st.log})
 	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() { ended <- server.ListenAndServe(ctx, o, func(a net.Addr) { ready <- a }) }()
@@ -260,6 +261,15 @@ func TestManyRunsLoseNothing(t *testing.T) {
 	if after > goroutines+20 || filesAfter > files+20 {
 		t.Errorf("goroutines %d -> %d, descriptors %d -> %d", goroutines, after, files, filesAfter)
 	}
+}
+
+// long is how often something is done: short in a sample, and as long as it takes
+// to trust it with SALLYPORT_LONG=1.
+func long(short, long int) int {
+	if os.Getenv("SALLYPORT_LONG") != "" {
+		return long
+	}
+	return short
 }
 
 // settled counts goroutines and descriptors once they have stopped falling.

@@ -249,6 +249,33 @@ func TestSSHMCPFiles(t *testing.T) {
 			t.Errorf("%s", r.Structured)
 		}
 	})
+	t.Run("W8, a path with blanks and > is a name", func(t *testing.T) {
+		odd, marker := filepath.Join(s.root, "a > b; touch c"), filepath.Join(s.root, "b; touch c")
+		if r := s.do(t, "write", odd, "content", "x"); r.IsError || contentOf(t, odd) != "x" {
+			t.Errorf("%s", r.Structured)
+		}
+		if _, err := os.Lstat(marker); err == nil {
+			t.Error("it was read as a redirection")
+		}
+	})
+	t.Run("root /a: /a is readable, /ab is refused", func(t *testing.T) {
+		s.put(t, path, "a")
+		s.put(t, filepath.Join(s.other, "f"), "ab")
+		if r := s.do(t, "read", path); r.IsError || r.Content != "a" {
+			t.Errorf("%s", r.Structured)
+		}
+		if r := s.do(t, "read", filepath.Join(s.other, "f")); r.Status != "denied" || r.Content != "" {
+			t.Errorf("%s", r.Structured)
+		}
+	})
+	t.Run("root /: /etc/hostname is readable", func(t *testing.T) {
+		all := newFileSite(t)
+		all.write(t, "policy.yml", "rules:\n  - {action: allow, profile: readonly}\nfiles:\n  - {action: allow, read: [/**]}\n", 0o600)
+		all.client = all.serveHTTP(t)
+		if r := all.do(t, "read", "/etc/hostname"); r.IsError || r.Content != contentOf(t, "/etc/hostname") {
+			t.Errorf("%s", r.Structured)
+		}
+	})
 	t.Run("binary and large files", func(t *testing.T) {
 		want := bytes.Repeat([]byte{0, 0xff, 'a', '\n'}, 3<<18) // 3 MiB
 		s.put(t, path, string(want))

@@ -28,15 +28,18 @@ var layers = []struct {
 	{"pkg/syntax", nil, "it is a leaf: whether a text is well formed depends on nothing but the text"},
 	{"pkg/tools", []string{"pkg/syntax", "pkg/tool"}, "a tool only makes plans, so that it cannot pass the gate"},
 	{"pkg/audit", []string{"pkg/journal"}, "the record must not depend on what it records"},
+	{"pkg/spool", []string{"pkg/journal"}, "a record on its way must not depend on what it records"},
 	{"pkg/policy", []string{"pkg/journal", "pkg/shell", "pkg/tool", "policies"}, "a decision depends on its input and its bundles alone"},
+	{"pkg/policy/kit", []string{"pkg/policy", "pkg/tool", "policies"}, "authors ask the engine that the gateway asks"},
+	{"pkg/replay", []string{"pkg/policy", "pkg/tool"}, "what is judged again is judged by the one engine; the rest is counting"},
 	{"pkg/sshexec", []string{"pkg/shell", "pkg/tool"}, "the executor runs what it is given and decides nothing"},
 	{"pkg/sshexec/sshtest", nil, "a test host must not share code with what it tests"},
 	{"pkg/gateway", []string{"pkg/audit", "pkg/config", "pkg/policy", "pkg/tool"}, "the walk reaches hosts only through the runner that it is given"},
 	{"pkg/mcpserver", []string{"pkg/gateway", "pkg/tool"}, "the adapter has one way in: gateway.Call"},
 	{"pkg/mcpserver/mcpclient", nil, "a client sees only the protocol"},
 	{"cmd/sallyport", []string{
-		"pkg/audit", "pkg/config", "pkg/gateway", "pkg/journal", "pkg/mcpserver", "pkg/mcpserver/mcpclient", "pkg/policy",
-		"pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
+		"pkg/audit", "pkg/config", "pkg/gateway", "pkg/journal", "pkg/mcpserver", "pkg/mcpserver/mcpclient", "pkg/policy", "pkg/policy/kit",
+		"pkg/replay", "pkg/spool", "pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
 	}, "it puts the parts together; the demo brings its own host and client"},
 }
 
@@ -49,7 +52,7 @@ var soleUsers = []struct {
 	{[]string{"mvdan.cc/sh"}, []string{"pkg/shell"}, "there is one parser, and one parse"},
 	{[]string{"github.com/spf13/viper"}, []string{"pkg/config"}, "configuration is read strictly or not at all"},
 	{[]string{"go.yaml.in/yaml"}, []string{"pkg/config", "pkg/syntax"}, "configuration is read strictly or not at all; others' files are only looked at"},
-	{[]string{"github.com/open-policy-agent/opa"}, []string{"pkg/policy"}, "there is one engine behind one gate"},
+	{[]string{"github.com/open-policy-agent/opa"}, []string{"pkg/policy", "pkg/policy/kit"}, "there is one engine behind one gate, and one kit for those who write for it"},
 	{
 		[]string{"golang.org/x/crypto/ssh", "github.com/pkg/sftp", "github.com/skeema/knownhosts"},
 		[]string{"pkg/sshexec", "pkg/sshexec/sshtest"},

@@ -2,10 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/pkg/audit"
 )
 
 // Words of calls and of their output, none of which any record may show.
@@ -218,5 +223,86 @@ func TestFullRecords(t *testing.T) {
 	}
 	if line := s.lastLine(t, "audit.jsonl", wordOne); line != "" {
 		t.Errorf("the audit stream shows the command: %s", line)
+	}
+}
+
+// A request that is part of a trace, by its header or its _meta, is so in both
+// records.
+func TestTraceInRecords(t *testing.T) {
+	s := newSite(t)
+	_, url := s.inProcess(t)
+	const header, meta = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"
+	for _, c := range []struct{ header, meta, want string }{
+		{header, "", header},
+		{header, meta, meta},
+		{"none", "", ""},
+	} {
+		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ssh_run","arguments":{"alias":"readonly","command":"true"},"_meta":{
+"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{},
+"traceparent":"00-%s-00f067aa0ba902b7-01"}}}`, c.meta)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{
+			"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Mcp-Protocol-Version": {"2026-07-28"},
+			"Mcp-Method": {"tools/call"}, "Mcp-Name": {"ssh_run"}, "Traceparent": {"00-" + c.header + "-b7ad6b7169203331-01"},
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || !strings.Contains(string(text), `"exit_code":0`) {
+			t.Fatalf("answer %s, %v", text, err)
+		}
+		for _, file := range []string{"decisions.jsonl", "audit.jsonl"} {
+			var record struct {
+				TraceID string `json:"trace_id"`
+			}
+			if err := json.Unmarshal([]byte(s.lastLine(t, file, "ssh_run")), &record); err != nil || record.TraceID != c.want {
+				t.Errorf("%s has trace %q, want %q (%v)", file, record.TraceID, c.want, err)
+			}
+		}
+	}
+}
+
+// Both logs are cut by size where the settings say so, and the chain goes on.
+func TestLogsRotate(t *testing.T) {
+	s := newSite(t)
+	s.write(t, "sallyport.yml", "log_level: error\nlogs: {decision: {file: decisions.jsonl, max_bytes: 65536, keep: 1}, audit: {file: audit.jsonl, max_bytes: 65536}}\n", 0o600)
+	client := s.serveHTTP(t)
+	calls := 0
+	for ; calls < 2000 && !there(s.dir+"/audit.jsonl.2"); calls++ {
+		mustCall(t, client, runArgs("readonly", "true"))
+	}
+	report, err := audit.VerifyFiles(s.dir+"/audit.jsonl.2", s.dir+"/audit.jsonl.1", s.dir+"/audit.jsonl")
+	if err != nil || report.Lines < 2*calls {
+		t.Errorf("after %d calls the audit stream has %d lines: %v", calls, report.Lines, err)
+	}
+	if !there(s.dir+"/decisions.jsonl.1") || there(s.dir+"/decisions.jsonl.2") {
+		t.Error("of the decision log one old file was to stay")
+	}
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// A policy on trial says on the decision log what it would change of live calls,
+// and changes nothing.
+func TestShadowOnTheLog(t *testing.T) {
+	s := newSite(t)
+	s.write(t, "next/next.rego", "package custom.next\n\ndeny contains \"not on trial\" if input.ops[0].command.commands[0].program == \"true\"\n", 0o600)
+	s.write(t, "sallyport.yml", "log_level: error\nshadow: {custom: [next]}\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	mustCall(t, s.serveHTTP(t), runArgs("readonly", "true"))
+	eventually(t, "the shadow has judged", func() bool { return s.lastLine(t, "decisions.jsonl", `"path":"sallyport/shadow"`) != "" })
+	line := s.lastLine(t, "decisions.jsonl", `"path":"sallyport/shadow"`)
+	for _, want := range []string{`"change":"newly_denied"`, `"mode":"shadow"`, `"next":{"revision":"`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%s is not in %s", want, line)
+		}
 	}
 }

@@ -48,7 +48,7 @@ message and remedy of each.`,
 	root.SetFlagErrorFunc(flagProblem)
 	root.AddCommand(
 		serveCommand(), demoCommand(), initCommand(), validateCommand(),
-		planCommand(), auditCommand(), healthcheckCommand(), versionCommand(),
+		planCommand(), policyCommand(), replayCommand(), auditCommand(), healthcheckCommand(), versionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()

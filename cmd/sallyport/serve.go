@@ -106,6 +106,7 @@ func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	o.Metrics = s.metrics()
 	s.server.Store(server)
 	return server.ListenAndServe(ctx, o, func(addr net.Addr) {
 		s.log.Info("serving", "url", fmt.Sprintf("http://%s/mcp", addr), "tokens", len(o.Tokens))

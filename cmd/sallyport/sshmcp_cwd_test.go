@@ -79,18 +79,10 @@ func TestSSHMCPWorkingDirectory(t *testing.T) {
 	}
 }
 
-// subjectsHere is how many subjects are side by side: 1,000 when asked for the long
-// form.
-func subjectsHere() int {
-	if os.Getenv("SALLYPORT_FAULTS") == "thorough" {
-		return 1000
-	}
-	return 25
-}
-
 // Many subjects do the same at once, under the same names, on one host: each works
 // on its own connection, in its own directory.
 func TestSSHMCPSubjectsNeverMeet(t *testing.T) {
+	subjects := long(25, 1000)
 	h := newHarbour(t, true)
 	dir := h.scratch(t)
 	call := func(subject, name, args string) (told, gateway.Result) {
@@ -108,44 +100,46 @@ func TestSSHMCPSubjectsNeverMeet(t *testing.T) {
 		return got, result
 	}
 	var all sync.WaitGroup
-	turns := make(chan struct{}, 50) // or the host would turn some away
-	for i := range subjectsHere() {
-		all.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			subject := fmt.Sprintf("subject-%d", i)
-			own := filepath.Join(dir, subject)
-			if err := os.Mkdir(own, 0o777); err != nil {
-				t.Error(err)
-			}
-			for _, step := range [][3]string{
-				{"connect", `{"host":"bastion","alias":"mine"}`, ""},
-				{"run", `{"command":"cd ` + own + `"}`, ""},
-				{"run", `{"command":"pwd"}`, own + "\n"},
-			} {
-				if got, result := call(subject, step[0], step[1]); result.IsError || got.Stdout != step[2] {
-					t.Errorf("%s: %s: %s", subject, step[0], got.Text)
-				}
-			}
-		})
+	turns := make(chan struct{}, 8) // or some would wait too long for the host
+	each := func(do func(i int)) {
+		for i := range subjects {
+			all.Go(func() {
+				turns <- struct{}{}
+				defer func() { <-turns }()
+				do(i)
+			})
+		}
+		all.Wait()
 	}
-	all.Wait()
+	each(func(i int) {
+		subject := fmt.Sprintf("subject-%d", i)
+		own := filepath.Join(dir, subject)
+		if err := os.Mkdir(own, 0o777); err != nil {
+			t.Error(err)
+		}
+		for _, step := range [][3]string{
+			{"connect", `{"host":"bastion","alias":"mine"}`, ""},
+			{"run", `{"command":"cd ` + own + `"}`, ""},
+			{"run", `{"command":"pwd"}`, own + "\n"},
+		} {
+			if got, result := call(subject, step[0], step[1]); result.IsError || got.Stdout != step[2] {
+				t.Errorf("%s: %s: %s", subject, step[0], got.Text)
+			}
+		}
+	})
 	stats := h.stack.runner.Stats()
-	if stats.Connections != subjectsHere() {
+	if stats.Connections != subjects {
 		t.Errorf("%d connections", stats.Connections)
 	}
-	for i := range subjectsHere() {
-		all.Go(func() {
-			subject := fmt.Sprintf("subject-%d", i)
-			if got, _ := call(subject, "run", `{"command":"pwd"}`); got.Stdout != filepath.Join(dir, subject)+"\n" {
-				t.Errorf("%s works in %q", subject, got.Stdout)
-			}
-			if got, _ := call(subject, "disconnect", `{}`); len(got.Closed) != 1 {
-				t.Errorf("%s: %s", subject, got.Text)
-			}
-		})
-	}
-	all.Wait()
+	each(func(i int) {
+		subject := fmt.Sprintf("subject-%d", i)
+		if got, _ := call(subject, "run", `{"command":"pwd"}`); got.Stdout != filepath.Join(dir, subject)+"\n" {
+			t.Errorf("%s works in %q", subject, got.Stdout)
+		}
+		if got, _ := call(subject, "disconnect", `{}`); len(got.Closed) != 1 {
+			t.Errorf("%s: %s", subject, got.Text)
+		}
+	})
 	if n := h.stack.runner.Stats().Connections; n != 0 {
 		t.Errorf("%d connections are left", n)
 	}

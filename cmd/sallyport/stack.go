@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
@@ -34,10 +36,12 @@ type stack struct {
 	config     atomic.Pointer[config.Config]
 	load       func() (*config.Config, error)
 	engine     *policy.Engine
+	shadow     *policy.Shadow // nil: there is none
 	trust      *sshexec.Trust
 	runner     *sshexec.Executor
 	identities *sshexec.Identities
 	audit      *audit.Stream
+	events     *prometheus.CounterVec // on the audit stream
 	gateway    *gateway.Gateway
 	server     atomic.Pointer[mcpserver.Server] // nil until it serves
 	log        *slog.Logger
@@ -77,8 +81,12 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		if err := s.openAudit(conf, o.stderr); err != nil {
 			return err
 		}
+		s.events = newEvents()
 	}
 	if err := s.openEngine(ctx, conf, o); err != nil {
+		return err
+	}
+	if err := s.openShadow(ctx, conf, o); err != nil {
 		return err
 	}
 	parts := gateway.Options{
@@ -94,7 +102,7 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		return err
 	}
 	s.identities = sshexec.NewIdentities(filepath.Join(conf.Settings.StateDir, "identities"), s.identityMade)
-	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, s.audit, s.reload, s.identities
+	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, tallied{s.audit, s.events}, s.reload, s.identities
 	s.gateway = gateway.New(parts)
 	return s.warn(ctx, conf)
 }
@@ -148,16 +156,32 @@ func notFetched(e *policy.Engine) error {
 }
 
 // bundleChanged puts on record what happened to a bundle of a server.
-func (s *stack) bundleChanged(c policy.Change) {
+func (s *stack) bundleChanged(c policy.BundleChange) {
 	event := audit.Event{Type: audit.Bundle, Subject: c.Bundle, Detail: c.Detail}
 	if c.Detail != "" {
 		event.Failure = "bundle_" + string(c.Kind)
 	} else {
 		event.Detail = string(c.Kind) + " " + c.Revision
 	}
-	if err := s.audit.Write(context.Background(), event); err != nil {
+	if err := (tallied{s.audit, s.events}).Write(context.Background(), event); err != nil {
 		s.log.Error("change of a bundle not on record", "problem", err)
 	}
+}
+
+// openShadow has other policies judge what the engine decides.
+func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
+	set := conf.Settings
+	if o.dry || !set.Shadow.On() {
+		return nil
+	}
+	options := shadowOptions(set, conf.Secrets)
+	options.Site, options.Logger = conf.Site(), s.log
+	s.shadow, err = policy.NewShadow(ctx, options)
+	if err != nil {
+		return ofShadow(err, set, conf.Origins)
+	}
+	s.engine.Cast(s.shadow)
+	return nil
 }
 
 // policyOptions are the bundles as the settings have them. Secrets are asked for
@@ -206,16 +230,34 @@ func bundleService(s config.BundleService, secrets func() config.Secrets) *polic
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
+// shadowOptions are the bundles of the shadow, which are held to the same keys.
+func shadowOptions(set config.Settings, secrets func() config.Secrets) policy.Options {
+	o := policyOptions(set, secrets)
+	o.Bundle, o.Custom, o.Bundles = set.Shadow.Bundle, set.Shadow.Custom, nil
+	return o
+}
+
 // ofBundles tells what is wrong with bundles as problems of the configuration:
 // where on disk, and by which setting they are there.
 func ofBundles(err error, set config.Settings, from config.Origins) error {
+	return problemsOf(err, set, from, func(f policy.Fault) string { return settingOf(f, set.Policy) })
+}
+
+// ofShadow is ofBundles for those of the shadow.
+func ofShadow(err error, set config.Settings, from config.Origins) error {
+	return problemsOf(err, set, from, func(f policy.Fault) string {
+		return strings.Replace(settingOf(f, config.PolicySettings{Bundle: set.Shadow.Bundle}), "policy", "shadow", 1)
+	})
+}
+
+func problemsOf(err error, set config.Settings, from config.Origins, settingOf func(policy.Fault) string) error {
 	var faults policy.Faults
 	if !errors.As(err, &faults) {
 		return err
 	}
 	problems := &config.Problems{Settings: &set, Origins: from}
 	for _, f := range faults {
-		key, message := settingOf(f, set.Policy), f.Message
+		key, message := settingOf(f), f.Message
 		if f.File == "" && f.Bundle != "" {
 			message = f.Bundle + ": " + message
 		}
@@ -245,7 +287,7 @@ func settingOf(f policy.Fault, set config.PolicySettings) string {
 func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender, error) {
 	var to []journal.Appender
 	if sink.File != "" {
-		f, err := journal.Open(sink.File)
+		f, err := journal.OpenWith(sink.File, growthOf(sink))
 		if err != nil {
 			return nil, err
 		}
@@ -258,9 +300,13 @@ func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender
 	return journal.Tee(to...), nil
 }
 
+func growthOf(sink config.LogSink) journal.Options {
+	return journal.Options{MaxBytes: sink.MaxBytes, Keep: sink.Keep}
+}
+
 func (s *stack) openAudit(conf *config.Config, stderr io.Writer) (err error) {
 	sink := conf.Settings.Logs.Audit
-	o := audit.Options{File: sink.File}
+	o := audit.Options{File: sink.File, Journal: growthOf(sink)}
 	if sink.Stderr {
 		o.Writer = stderr
 	}
@@ -362,10 +408,22 @@ func (s *stack) reload(ctx context.Context) (*config.Config, error) {
 		return nil, errors.Join(ofBundles(err, next.Settings, next.Origins), s.setTokens(last.Settings))
 	}
 	commit()
+	s.reloadShadow(ctx, next)
 	s.logWarnings(next)
 	s.config.Store(next)
 	s.runner.Retire() // live connections were made with the last keys and credentials
 	return next, nil
+}
+
+// reloadShadow leaves a shadow as it was if its policy is none: it has no effect,
+// so it must not keep the rest from being loaded.
+func (s *stack) reloadShadow(ctx context.Context, next *config.Config) {
+	if s.shadow == nil {
+		return
+	}
+	if err := s.shadow.Reload(ctx, next.Site()); err != nil {
+		s.log.Error("the shadow keeps its last policy", "err", err)
+	}
 }
 
 // changedSettings names the settings that differ and that only a start reads.
@@ -409,6 +467,9 @@ func (s *stack) close(ctx context.Context) error {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 		defer cancel()
 		problems = append(problems, s.gateway.Close(ending))
+	}
+	if s.shadow != nil {
+		problems = append(problems, s.shadow.Close(ctx))
 	}
 	if s.engine != nil {
 		problems = append(problems, s.engine.Close(ctx))

@@ -68,27 +68,52 @@ func validate(c *cobra.Command) (verdict, error) {
 	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Secrets, conf.Site())
 }
 
-// compile adds what is wrong with the policies. They are looked at even where the
-// rest does not load, without the operator's data then.
+// compile adds what is wrong with the policies, those that decide and those of the
+// shadow. They are looked at even where the rest does not load, without the
+// operator's data then.
 func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, secrets func() config.Secrets, site any) error {
 	o := policyOptions(set, secrets)
 	o.Site, o.Timeout, o.Offline = site, dryTimeout, true
 	e, err := policy.New(ctx, o)
-	var problems *config.Problems
-	switch err := ofBundles(err, set, from); {
-	case errors.As(err, &problems):
-		v.Valid, v.Problems = false, append(v.Problems, problems.List...)
-		return nil
-	case err != nil:
+	if err = v.add(ofBundles(err, set, from)); err != nil {
 		return err
 	}
-	if err := e.Ready(); err != nil {
-		p := from.Problem("policy.bundles", err.Error(), "serve asks the server; until then, nothing of it can be checked here")
-		p.Severity = config.Warning
-		v.Problems = append(v.Problems, p)
+	if e != nil {
+		v.await(e, from)
+		v.Bundles = e.Revisions()
+		err = e.Close(ctx)
 	}
-	v.Bundles = e.Revisions()
-	return e.Close(ctx)
+	if err != nil || !set.Shadow.On() {
+		return err
+	}
+	o = shadowOptions(set, secrets)
+	o.Site, o.Timeout = site, dryTimeout
+	shadow, err := policy.New(ctx, o)
+	if err = v.add(ofShadow(err, set, from)); err != nil || shadow == nil {
+		return err
+	}
+	return shadow.Close(ctx)
+}
+
+// await warns of bundles that only a server has.
+func (v *verdict) await(e *policy.Engine, from config.Origins) {
+	err := e.Ready()
+	if err == nil {
+		return
+	}
+	p := from.Problem("policy.bundles", err.Error(), "serve asks the server; until then, nothing of it can be checked here")
+	p.Severity = config.Warning
+	v.Problems = append(v.Problems, p)
+}
+
+// add takes problems as such and returns any other error.
+func (v *verdict) add(err error) error {
+	var problems *config.Problems
+	if errors.As(err, &problems) {
+		v.Valid, v.Problems = false, append(v.Problems, problems.List...)
+		return nil
+	}
+	return err
 }
 
 // exitCode is that of wrong usage where nothing but a flag is wrong.

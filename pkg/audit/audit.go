@@ -71,6 +71,7 @@ type Event struct {
 
 	CallID     string `json:"call_id,omitempty"`
 	DecisionID string `json:"decision_id,omitempty"`
+	TraceID    string `json:"trace_id,omitempty"`
 	Plan       string `json:"plan,omitempty"` // digest of the plan
 	Subject    string `json:"subject,omitempty"`
 	Client     string `json:"client,omitempty"`

@@ -261,19 +261,25 @@ func (l *loader) checkSettings(s *Settings) {
 	if s.Logs.Decision.File != "" && s.Logs.Decision.File == s.Logs.Audit.File {
 		l.origins.at("logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
 	}
-	s.Policy.Bundle = l.mustExist(s.Policy.Bundle, l.origins.at("policy.bundle"))
-	for i, path := range s.Policy.Custom {
-		s.Policy.Custom[i] = l.mustExist(path, l.origins.at("policy.custom"))
-	}
-	s.Policy.Custom = slices.DeleteFunc(s.Policy.Custom, func(path string) bool { return path == "" })
+	l.checkBundlePaths("policy", &s.Policy.Bundle, &s.Policy.Custom)
+	l.checkBundlePaths("shadow", &s.Shadow.Bundle, &s.Shadow.Custom)
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
 	s.StateDir = l.relative(s.StateDir)
+}
+
+func (l *loader) checkBundlePaths(key string, main *string, custom *[]string) {
+	*main = l.mustExist(*main, l.origins.at(key+".bundle"))
+	for i, path := range *custom {
+		(*custom)[i] = l.mustExist(path, l.origins.at(key+".custom"))
+	}
+	*custom = slices.DeleteFunc(*custom, func(path string) bool { return path == "" })
 }
 
 func (l *loader) checkLog(sink *LogSink, key string) {
 	if sink.File == "" && !sink.Stderr {
 		l.origins.at(key + ".stderr").fail(faultf("name a file, or write stderr: true", "the log would go nowhere, and without a record nothing runs"))
 	}
+	l.checkGrowth(*sink, key)
 	sink.File = l.relative(sink.File)
 	if sink.File == "" || l.WithoutSecrets {
 		return
@@ -283,6 +289,21 @@ func (l *loader) checkLog(sink *LogSink, key string) {
 		p.fail(f)
 	} else if f := unwritable(sink.File); f != nil {
 		p.warn(f)
+	}
+}
+
+// leastRotation keeps a log from being cut into pieces that nobody can follow.
+const leastRotation = 64 << 10
+
+func (l *loader) checkGrowth(sink LogSink, key string) {
+	p := l.origins.at(key + ".max_bytes")
+	switch {
+	case sink.MaxBytes > 0 && sink.File == "":
+		p.fail(faultf("name a file, or leave it out", "%s.max_bytes is of a file, and there is none", key))
+	case sink.MaxBytes > 0 && sink.MaxBytes < leastRotation:
+		p.fail(faultf(fmt.Sprintf("write %d or more, or 0 for one file that grows", leastRotation), "%d bytes are too few for a log file", sink.MaxBytes))
+	case sink.Keep > 0 && sink.MaxBytes == 0:
+		l.origins.at(key + ".keep").fail(faultf("write "+key+".max_bytes too, or leave it out", "nothing makes old files of which some could be kept"))
 	}
 }
 

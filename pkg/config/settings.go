@@ -16,6 +16,7 @@ type Settings struct {
 	Tokens    []Token          `mapstructure:"tokens"`
 	Logs      LogSettings      `mapstructure:"logs"`
 	Policy    PolicySettings   `mapstructure:"policy"`
+	Shadow    ShadowSettings   `mapstructure:"shadow"`
 	SSH       SSHSettings      `mapstructure:"ssh"`
 	Limits    CallSettings     `mapstructure:"limits"`
 	Tasks     TaskSettings     `mapstructure:"tasks"`
@@ -77,10 +78,14 @@ type LogSettings struct {
 	Audit    LogSink `mapstructure:"audit"`
 }
 
-// LogSink is a file, stderr, or both; never neither.
+// LogSink is a file, stderr, or both; never neither. With MaxBytes, a file of that
+// size becomes FILE.1 and a new one begins; Keep is how many old ones stay, zero
+// for all.
 type LogSink struct {
-	File   string `mapstructure:"file"`
-	Stderr bool   `mapstructure:"stderr"`
+	File     string `mapstructure:"file"`
+	MaxBytes int64  `mapstructure:"max_bytes"`
+	Keep     int    `mapstructure:"keep"`
+	Stderr   bool   `mapstructure:"stderr"`
 }
 
 // PolicySettings say which policies decide, and how long they may take.
@@ -95,6 +100,16 @@ type PolicySettings struct {
 	Services      map[string]BundleService `mapstructure:"services"`
 	Bundles       []BundleSource           `mapstructure:"bundles"` // in file order
 }
+
+// ShadowSettings say which policies judge once more what was decided, without
+// effect. With neither there is no shadow.
+type ShadowSettings struct {
+	Bundle string   `mapstructure:"bundle"` // empty for the embedded one
+	Custom []string `mapstructure:"custom"`
+}
+
+// On says whether there is a shadow.
+func (s ShadowSettings) On() bool { return s.Bundle != "" || len(s.Custom) > 0 }
 
 // SSHSettings are those of connections.
 type SSHSettings struct {
@@ -197,13 +212,19 @@ var settingTable = []setting{
 	listSetting("toolsets", []string{"all"}, name(maxAlias)),
 	textSetting("logs.record", "meta", oneOf("meta", "full")),
 	textSetting("logs.decision.file", ""),
+	numberSetting("logs.decision.max_bytes", 0, 0, 1<<40),
+	numberSetting("logs.decision.keep", 0, 0, 10_000),
 	truthSetting("logs.decision.stderr"),
 	textSetting("logs.audit.file", ""),
+	numberSetting("logs.audit.max_bytes", 0, 0, 1<<40),
+	numberSetting("logs.audit.keep", 0, 0, 10_000),
 	truthSetting("logs.audit.stderr"),
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
 	spanSetting("policy.timeout", 250*time.Millisecond, time.Millisecond, time.Second),
 	{key: "policy.require_signed", tag: "!!bool", words: truth, def: false},
+	textSetting("shadow.bundle", ""),
+	listSetting("shadow.custom", none),
 	textSetting("ssh.known_hosts", ""),
 	spanSetting("ssh.connect_timeout", 15*time.Second, 100*time.Millisecond, 5*time.Minute),
 	spanSetting("ssh.keepalive", 5*time.Second, time.Second, 10*time.Minute),

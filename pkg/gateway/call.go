@@ -141,6 +141,7 @@ func (c *call) walk(ctx context.Context, t tool.Target) Judged {
 func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usage) Judged {
 	unresolved := c.resolve(ctx, &t)
 	judged := c.decide(ctx, t, usage, unresolved)
+	c.explain(ctx, &judged)
 	ctx, cancel := c.limitWhole(ctx, judged.Run.Decision.Limits)
 	defer cancel()
 	return c.goOn(ctx, c.follow(ctx, judged, usage, unresolved), usage)
@@ -250,7 +251,7 @@ func (c *call) decide(ctx context.Context, t tool.Target, usage policy.Usage, un
 
 // mark is what the record of a decision says beside it.
 func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
-	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Custom: map[string]any{}}
+	m := policy.Mark{Mode: c.mode(), Digest: run.Digest, Trace: c.caller.Trace, Custom: map[string]any{}}
 	if run.Hash != "" {
 		m.Custom["hash"] = run.Hash
 	}

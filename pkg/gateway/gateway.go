@@ -43,6 +43,9 @@ type Decider interface {
 	// the kind of the host.
 	Would(ctx context.Context, in policy.Input) bool
 	HostFacts() []string
+	// Explain says why a document is judged as it is, and which changes to the
+	// call, other hosts among them, would be allowed.
+	Explain(ctx context.Context, d policy.Document, others []tool.Target) (tool.Explanation, error)
 	Revisions() map[string]string
 	Ready() error
 }

@@ -70,6 +70,15 @@ func (w *world) Would(_ context.Context, in policy.Input) bool {
 
 func (w *world) HostFacts() []string { return w.facts }
 
+func (w *world) Explain(_ context.Context, _ policy.Document, others []tool.Target) (tool.Explanation, error) {
+	w.note("explain")
+	var x tool.Explanation
+	for _, t := range others {
+		x.Changes = append(x.Changes, tool.Alternative{What: "on " + t.Alias, Alias: t.Alias})
+	}
+	return x, nil
+}
+
 func (w *world) Revisions() map[string]string { return map[string]string{"sallyport": "r1"} }
 func (w *world) Ready() error                 { return nil }
 

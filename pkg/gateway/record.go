@@ -59,7 +59,7 @@ func (c *call) recordFinished(ctx context.Context, run tool.Run) {
 // event is what every record of a call begins with.
 func (c *call) event(kind audit.Type, run tool.Run) audit.Event {
 	e := audit.Event{
-		Type: kind, CallID: c.id, DecisionID: run.Decision.ID, Plan: run.Digest,
+		Type: kind, CallID: c.id, DecisionID: run.Decision.ID, TraceID: c.caller.Trace.ID, Plan: run.Digest,
 		Subject: c.caller.Subject, Client: c.caller.Client.Name, Tool: c.name,
 		Alias: run.Target.Alias, Hash: run.Hash,
 	}

@@ -36,6 +36,8 @@ type HTTPOptions struct {
 	MaxSessionsPerSubject int           // 64; one more pushes out the one that was idle longest
 	MaxSessions           int           // 4096
 	ShutdownTimeout       time.Duration // for stopped calls to return; 15 seconds
+	// Metrics is served at /metrics to whoever may call; nil serves none.
+	Metrics http.Handler
 }
 
 func (o HTTPOptions) withDefaults() HTTPOptions {
@@ -132,7 +134,7 @@ func safeToListen(o HTTPOptions) error {
 	return nil
 }
 
-// Handler serves /mcp, /healthz and /readyz. Listen is not bound, but must be
+// Handler serves /mcp, /healthz, /readyz and, if there are any, /metrics. Listen is not bound, but must be
 // where the handler will be served.
 func (s *Server) Handler(o HTTPOptions) (http.Handler, error) {
 	e, err := s.newEndpoint(o)
@@ -148,13 +150,19 @@ func (e *endpoint) handler() http.Handler {
 	// have no business here.
 	mux.HandleFunc("GET /healthz", noPages(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }))
 	mux.HandleFunc("GET /readyz", noPages(e.ready))
-	layers := e.layers()
-	handler := http.Handler(e.mcp)
-	for i := len(layers) - 1; i >= 0; i-- {
-		handler = layers[i](handler)
+	if e.options.Metrics != nil {
+		mux.HandleFunc("GET /metrics", noPages(within(e.options.Metrics, e.surviving, e.authenticated).ServeHTTP))
 	}
-	mux.Handle("/mcp", handler)
+	mux.Handle("/mcp", within(e.mcp, e.layers()...))
 	return mux
+}
+
+// within is a handler with layers around it, the outermost first.
+func within(handler http.Handler, layers ...layer) http.Handler {
+	for _, around := range slices.Backward(layers) {
+		handler = around(handler)
+	}
+	return handler
 }
 
 func noPages(next http.HandlerFunc) http.HandlerFunc {

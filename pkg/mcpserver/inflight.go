@@ -75,6 +75,9 @@ func newInflight() *inflight {
 // begin takes a request, or refuses it. Without a scope nothing but its end and
 // a shutdown can stop it.
 func (f *inflight) begin(ctx context.Context, scope string, m *message, caller tool.Caller, out outlet) (*request, *refusal) {
+	if m.trace.ID != "" {
+		caller.Trace = m.trace
+	}
 	r := &request{msg: m, caller: caller, out: out}
 	r.ctx, r.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.ctx = withRequest(r.ctx, r)

@@ -309,6 +309,7 @@ func (e *endpoint) answered(next http.Handler) http.Handler {
 
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, m *message, s *session, next http.Handler) {
 	caller, scope := callerFrom(r.Context()), ""
+	caller.Trace = tool.ParseTrace(r.Header.Get(traceKey))
 	if s != nil {
 		caller.Session, scope = s.id, s.id
 	}

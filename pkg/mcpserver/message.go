@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 // message is one JSON-RPC message as the client sent it. It is taken apart
@@ -31,6 +33,7 @@ type message struct {
 	// 2026-07-28 and later write there.
 	protocol string
 	progress json.RawMessage // the progress token, as sent; nil without one
+	trace    tool.Trace
 	cancels  json.RawMessage // notifications/cancelled: the id of the request
 }
 
@@ -156,6 +159,7 @@ func (m *message) readMeta(raw json.RawMessage) error {
 		return err
 	}
 	m.protocol = readString(meta.get(mcp.MetaKeyProtocolVersion))
+	m.trace = tool.ParseTrace(readString(meta.get(traceKey)))
 	if token := meta.get("progressToken"); token != nil {
 		if m.progress, err = readID(token); err != nil {
 			return fmt.Errorf("params._meta.progressToken: %w", err)
@@ -163,6 +167,10 @@ func (m *message) readMeta(raw json.RawMessage) error {
 	}
 	return nil
 }
+
+// traceKey is where a request says which trace it is part of: a member of _meta,
+// and a header of HTTP.
+const traceKey = "traceparent"
 
 func isNull(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
@@ -331,7 +339,7 @@ var spellings = map[string][]string{
 		"notifications", "ref", "argument", "context",
 	},
 	"params._meta": {
-		"progressToken", mcp.MetaKeyProtocolVersion, mcp.MetaKeyClientInfo, mcp.MetaKeyClientCapabilities,
+		"progressToken", traceKey, mcp.MetaKeyProtocolVersion, mcp.MetaKeyClientInfo, mcp.MetaKeyClientCapabilities,
 	},
 	"params.clientInfo":                             {"name", "version", "title"},
 	"params._meta." + mcp.MetaKeyClientInfo:         {"name", "version", "title"},

@@ -27,15 +27,21 @@ connect:
     - {action: deny, cidrs: [10.1.66.0/24]}
 `
 
-// siteOf is what is made of files of a configuration.
+// siteOf is what is made of rules, for two hosts.
 func siteOf(t *testing.T, rules string) config.Site {
+	t.Helper()
+	return siteWith(t, "hosts:\n- {alias: bastion, host: bastion.example, credentials: ops}\n"+
+		"- {alias: db, host: db.lab.example, credentials: ops}\n", rules)
+}
+
+// siteWith is what is made of files of a configuration.
+func siteWith(t *testing.T, servers, rules string) config.Site {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"credentials.yml": "entries: [{name: ops, username: ops, agent: true}]",
-		"servers.yml": "hosts:\n- {alias: bastion, host: bastion.example, credentials: ops}\n" +
-			"- {alias: db, host: db.lab.example, credentials: ops}\n",
-		"policy.yml": rules,
+		"servers.yml":     servers,
+		"policy.yml":      rules,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -68,7 +74,7 @@ func through(t tool.Target, hop tool.Target) tool.Target {
 }
 
 func TestConnect(t *testing.T) {
-	e := newEngine(t, policy.Options{Site: siteOf(t, connectPolicy)})
+	e := recordedEngine(t, policy.Options{Site: siteOf(t, connectPolicy)})
 	box := outside("box.lab.example", "10.1.2.3", 22, "deploy")
 	bastion := tool.Target{
 		Alias: "bastion", Hostname: "bastion.example", Port: 22, User: "ops", Source: "inventory",

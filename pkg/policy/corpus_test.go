@@ -2,7 +2,9 @@ package policy_test
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,6 +116,44 @@ func newEngine(t testing.TB, o policy.Options) *policy.Engine {
 	return e
 }
 
+// recordedEngine is one whose decisions are judged again when the test is over, as
+// a replay does it, with and without an eye on the rules at work. All of them have
+// to come out as they did.
+func recordedEngine(t testing.TB, o policy.Options) *policy.Engine {
+	t.Helper()
+	log := &recording{}
+	o.Log, o.FullRecords = log, true
+	e := newEngine(t, o)
+	t.Cleanup(func() {
+		for _, uses := range []bool{false, true} {
+			r, err := e.Replay(context.Background(), policy.ReplayOptions{Uses: uses})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range log.lines {
+				got, err := r.Judge(context.Background(), line)
+				if err != nil || got.Status != policy.Judged || got.Change != "" {
+					t.Errorf("%v: %s %s: %s of %s on %s\nthen %+v\nnow  %+v", err, got.Status, got.Cause, got.Change, got.Does, got.Host, got.Then, got.Now)
+				}
+			}
+		}
+	})
+	return e
+}
+
+// recording is a decision log in memory.
+type recording struct {
+	mu    sync.Mutex
+	lines [][]byte
+}
+
+func (r *recording) Append(line []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, bytes.Clone(line))
+	return nil
+}
+
 // judge runs a line through parser, input and policy under a profile.
 func judge(t testing.TB, e *policy.Engine, profile, line string) tool.Decision {
 	t.Helper()
@@ -127,7 +168,7 @@ func judge(t testing.TB, e *policy.Engine, profile, line string) tool.Decision {
 }
 
 func TestCorpora(t *testing.T) {
-	e := newEngine(t, policy.Options{Site: profileSite("readonly", "diagnose", "ops")})
+	e := recordedEngine(t, policy.Options{Site: profileSite("readonly", "diagnose", "ops")})
 	for _, file := range corpora {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			allowed := 0

@@ -67,7 +67,7 @@ type Options struct {
 	Offline bool
 	// Told hears of each change of a bundle that comes from a server, one at a
 	// time. It must not call the engine.
-	Told func(Change)
+	Told func(BundleChange)
 	// Site is the operator's data in the shape of [Site]: that type, or
 	// anything that marshals to the same JSON. Nil is an empty site.
 	Site    any
@@ -97,12 +97,14 @@ type Engine struct {
 	seal    seal
 
 	revising  sync.Mutex // one change of the set at a time; guards it
-	set       set
-	told      func(Change)
+	set       bundleSet
+	told      func(BundleChange)
 	offline   bool
 	downloads downloads
 	lag       atomic.Pointer[lag]
 	closed    atomic.Bool
+
+	shadow atomic.Pointer[cast]
 
 	decisions, lost, dropped atomic.Int64
 }
@@ -148,7 +150,7 @@ func newEngine(o Options) *Engine {
 		e.now = time.Now
 	}
 	e.labels = labels(o.Labels, e.newID())
-	e.set = newSet(e.sources, kept{dir: o.KeepDir, log: e.logger})
+	e.set = newSet(e.sources, archives{dir: o.KeepDir, log: e.logger})
 	e.told, e.offline = o.Told, o.Offline
 	return e
 }
@@ -291,6 +293,7 @@ func (e *Engine) Close(ctx context.Context) error {
 type Mark struct {
 	Mode   string // run or plan
 	Digest string // of the plan
+	Trace  tool.Trace
 	Custom map[string]any
 }
 
@@ -300,6 +303,9 @@ func (e *Engine) Decide(ctx context.Context, in Input, m Mark) tool.Decision {
 	e.decisions.Add(1)
 	rec := record{id: e.newID(), began: e.now(), input: in, mark: m}
 	e.judge(ctx, &rec)
+	if s := e.shadow.Load(); s != nil {
+		s.see(&rec)
+	}
 	return rec.decision
 }
 

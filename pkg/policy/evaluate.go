@@ -99,6 +99,8 @@ type evaluation struct {
 	now     time.Time // what policies see as the time
 	timeout time.Duration
 	values  cache.InterQueryValueCache
+	recall  *recall             // nil: nothing is known from earlier decisions
+	tracer  topdown.QueryTracer // nil: nobody looks on
 }
 
 var (
@@ -117,13 +119,9 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 		stop := context.AfterFunc(ctx, cancel.Cancel)
 		defer stop()
 	}
-	rules := newRuleCache()
+	rules := newRuleCache(v.recall)
 	defer rules.Pop()
-	rs, err := v.query.Eval(ctx,
-		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
-		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(rules), rego.EvalBaseCache(v.data),
-	)
+	rs, err := v.query.Eval(ctx, v.options(cancel, rules)...)
 	switch {
 	case err != nil:
 		return nil, evalError(ctx, err)
@@ -132,7 +130,20 @@ func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
 	case len(rs) > 1 || len(rs[0].Expressions) != 1:
 		return nil, errManyAnswers
 	}
+	v.recall.keep()
 	return rs[0].Expressions[0].Value.(*ast.Term), nil
+}
+
+func (v evaluation) options(cancel topdown.Cancel, rules topdown.VirtualCache) []rego.EvalOption {
+	options := []rego.EvalOption{
+		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now),
+		rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()),
+		rego.EvalInterQueryBuiltinValueCache(v.values), rego.EvalVirtualCache(rules), rego.EvalBaseCache(v.data),
+	}
+	if v.tracer != nil {
+		options = append(options, rego.EvalQueryTracer(v.tracer))
+	}
+	return options
 }
 
 func evalError(ctx context.Context, err error) error {
@@ -147,10 +158,21 @@ func evalError(ctx context.Context, err error) error {
 
 // evaluate asks the active revision and reads its decision into the record.
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
-	rec.value = rec.input.Value()
-	v := evaluation{
+	if rec.value == nil {
+		rec.value = rec.input.Value()
+	}
+	e.question(r, txn, rec).ask(ctx, rec)
+}
+
+// question is what a record asks a revision.
+func (e *Engine) question(r *revision, txn storage.Transaction, rec *record) evaluation {
+	return evaluation{
 		query: &r.decide, data: r.data, txn: txn, input: rec.value, now: rec.began, timeout: e.timeout, values: e.values,
 	}
+}
+
+// ask reads the answer into the record.
+func (v evaluation) ask(ctx context.Context, rec *record) {
 	asked := time.Now()
 	term, err := v.run(ctx)
 	if errors.Is(err, errTimeout) {

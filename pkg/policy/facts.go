@@ -42,6 +42,9 @@ func newCall(f Facts) Call {
 // sourceGateway is where a plan runs that no host has a part in.
 const sourceGateway = "gateway"
 
+// sourceAdhoc is where a host comes from that the caller describes.
+const sourceAdhoc = "adhoc"
+
 func newHost(t tool.Target) Host {
 	h := Host{
 		Alias: t.Alias, Hostname: t.Hostname, Port: t.Port, User: t.User, Kind: t.Kind,

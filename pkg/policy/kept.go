@@ -13,11 +13,11 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 )
 
-// kept is where the bundles of servers are kept that decided last, to start from
+// archives are where the bundles of servers are kept that decided last, to start from
 // when a server is away. Its index changes in one step, so that what it names
 // decided together. What comes from here is verified and goes through the gate
 // as if it came from the server.
-type kept struct {
+type archives struct {
 	dir   string // empty: nothing is kept
 	log   *slog.Logger
 	index keptIndex
@@ -41,7 +41,7 @@ const keptIndexFile = "index.json"
 
 // load is what was kept of the sources, as far as it still comes from where they
 // are.
-func (k *kept) load(sources []Source) map[string]*fetched {
+func (k *archives) load(sources []Source) map[string]*fetched {
 	found := map[string]*fetched{}
 	if k.dir == "" || len(sources) == 0 {
 		return found
@@ -72,7 +72,7 @@ func (k *kept) load(sources []Source) map[string]*fetched {
 
 // notOlder refuses a bundle that was released before the one that decided last,
 // in this run or in one before.
-func (k *kept) notOlder(name string, b *bundle.Bundle) error {
+func (k *archives) notOlder(name string, b *bundle.Bundle) error {
 	if f := older(b, k.index.Bundles[name].Serial); f != nil {
 		return Faults{*f}
 	}
@@ -81,7 +81,7 @@ func (k *kept) notOlder(name string, b *bundle.Bundle) error {
 
 // save keeps what decides. The index is written last, and what it does not name
 // any more is removed.
-func (k *kept) save(sources []Source, remote map[string]*fetched, bundles map[string]*bundle.Bundle) error {
+func (k *archives) save(sources []Source, remote map[string]*fetched, bundles map[string]*bundle.Bundle) error {
 	next := keptIndex{map[string]keptBundle{}}
 	maps.Copy(next.Bundles, k.index.Bundles) // another configuration's, for the serials
 	var err error
@@ -109,7 +109,7 @@ func (k *kept) save(sources []Source, remote map[string]*fetched, bundles map[st
 }
 
 // write makes a file that is whole or not there.
-func (k *kept) write(name string, data []byte) error {
+func (k *archives) write(name string, data []byte) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func syncDir(path string) error {
 }
 
 // tidy removes archives that nothing names. What cannot be removed stays.
-func (k *kept) tidy() {
+func (k *archives) tidy() {
 	named := map[string]bool{}
 	for _, b := range k.index.Bundles {
 		named[b.File] = true

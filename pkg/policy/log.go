@@ -84,6 +84,8 @@ func (r *record) refuse(f failure) {
 type event struct {
 	Labels     map[string]string      `json:"labels"`
 	DecisionID string                 `json:"decision_id"`
+	TraceID    string                 `json:"trace_id,omitempty"`
+	SpanID     string                 `json:"span_id,omitempty"`
 	Bundles    map[string]eventBundle `json:"bundles,omitempty"`
 	Path       string                 `json:"path"`
 	Input      any                    `json:"input,omitempty"`
@@ -107,7 +109,7 @@ type eventError struct {
 
 func (r *record) event(labels map[string]string) *event {
 	e := &event{
-		Labels: labels, DecisionID: r.id, Path: entryPath, Input: r.input, Result: r.result,
+		Labels: labels, DecisionID: r.id, TraceID: r.mark.Trace.ID, SpanID: r.mark.Trace.Span, Path: entryPath, Input: r.input, Result: r.result,
 		Bundles: make(map[string]eventBundle, len(r.bundles)), Timestamp: r.began.UTC(),
 		Metrics: map[string]int64{"timer_rego_query_eval_ns": r.took.Nanoseconds()},
 		Custom:  map[string]any{"mode": r.mark.Mode, "digest": r.mark.Digest},
@@ -126,17 +128,14 @@ func (r *record) event(labels map[string]string) *event {
 	return e
 }
 
-// line is the record as one line of JSON, masked, and without the words of the
+// shown is the record as the log shows it: masked, and without the words of the
 // call unless it is to be a full one.
-func (r *record) line(labels map[string]string, masks []mask) ([]byte, error) {
+func (r *record) shown(labels map[string]string, masks []mask) (*event, error) {
 	e := r.event(labels)
 	if r.decision.Record != recordFull {
 		e.withhold(r.input, r.result)
 	}
-	if err := e.apply(masks); err != nil {
-		return nil, err
-	}
-	return json.Marshal(e)
+	return e, e.apply(masks)
 }
 
 // write puts the record on the log. If it cannot, the decision becomes a
@@ -163,29 +162,47 @@ func (e *Engine) write(ctx context.Context, r *revision, txn storage.Transaction
 	}
 }
 
-// recordLine is the line to write; nil if a drop rule leaves it out. Masking
-// and dropping outlive the caller: a record is not lost because nobody waits.
+// recordLine is the line to write; nil if a drop rule leaves it out.
 func (e *Engine) recordLine(ctx context.Context, r *revision, txn storage.Transaction, rec *record) ([]byte, error) {
-	if r == nil || r.mask == nil && r.drop == nil {
-		return rec.line(e.labels, nil)
-	}
-	input, err := rec.asInput(e.labels)
+	masks, drop, err := e.rulesOf(ctx, r, txn, rec)
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithoutCancel(ctx)
-	v := evaluation{data: r.data, txn: txn, input: input, now: rec.began, timeout: e.timeout, values: e.values}
-	if drop, err := dropped(ctx, r, v); err != nil {
-		return nil, fmt.Errorf("%s: %w", dropRule, err)
-	} else if drop {
+	if drop {
 		e.dropped.Add(1)
 		return nil, nil
 	}
-	masks, err := masksOf(ctx, r, v)
+	shown, err := rec.shown(e.labels, masks)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", maskRule, err)
+		return nil, err
 	}
-	return rec.line(e.labels, masks)
+	return json.Marshal(shown)
+}
+
+// rulesOf asks the rules of system.log about a record. Masking and dropping
+// outlive the caller: a record is not lost because nobody waits.
+func (e *Engine) rulesOf(ctx context.Context, r *revision, txn storage.Transaction, rec *record) (masks []mask, drop bool, err error) {
+	if r == nil || r.mask == nil && r.drop == nil {
+		return nil, false, nil
+	}
+	input, err := rec.asInput(e.labels)
+	if err != nil {
+		return nil, false, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	v := evaluation{data: r.data, txn: txn, input: input, now: rec.began, timeout: e.timeout, values: e.values}
+	if drop, err = dropped(ctx, r, v); err != nil || drop {
+		return nil, drop, ofRule(dropRule, err)
+	}
+	masks, err = masksOf(ctx, r, v)
+	return masks, false, ofRule(maskRule, err)
+}
+
+func ofRule(rule string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", rule, err)
 }
 
 // asInput is the record as mask and drop rules see it.

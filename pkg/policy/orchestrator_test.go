@@ -140,13 +140,16 @@ func newRuled(t testing.TB, rules string) *ruled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newRuledOf(t, c)
+	return newRuledOf(t, c, recordedEngine)
 }
 
+// engineMaker is newEngine or recordedEngine.
+type engineMaker func(testing.TB, policy.Options) *policy.Engine
+
 // newRuledOf gives policy time on a busy machine.
-func newRuledOf(t testing.TB, c *config.Config) *ruled {
+func newRuledOf(t testing.TB, c *config.Config, engine engineMaker) *ruled {
 	t.Helper()
-	return &ruled{c, newEngine(t, policy.Options{Site: c.Site(), Timeout: 5 * time.Second})}
+	return &ruled{c, engine(t, policy.Options{Site: c.Site(), Timeout: 5 * time.Second})}
 }
 
 // facts are a command line on one of the hosts, as the gateway has them.
@@ -466,7 +469,7 @@ func TestOrchestratorDirectories(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			r := loadRuled(t, config.Options{
 				Dir: filepath.Join(dir, "config"), WithoutSecrets: true, Env: func(string) (string, bool) { return "", false },
-			})
+			}, recordedEngine)
 			for line := range fileLines(t, file) {
 				r.judged(t, line)
 			}
@@ -495,13 +498,13 @@ func TestImported(t *testing.T) {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			from := config.Options{Dir: filepath.Join(dir, "config"), WithoutSecrets: true, Env: func(string) (string, bool) { return "", false }}
-			before := loadRuled(t, from)
+			before := loadRuled(t, from, newEngine)
 			to := filepath.Join(t.TempDir(), "new")
 			if _, err := config.Import(to, from); err != nil {
 				t.Fatal(err)
 			}
 			from.Dir = to
-			after := loadRuled(t, from)
+			after := loadRuled(t, from, newEngine)
 			for line := range fileLines(t, file) {
 				_, line, _ = strings.Cut(line, " ")
 				_, line, _ = strings.Cut(line, " ")
@@ -543,11 +546,11 @@ func fileLines(t *testing.T, file string) iter.Seq[string] {
 	}
 }
 
-func loadRuled(t *testing.T, o config.Options) *ruled {
+func loadRuled(t *testing.T, o config.Options, engine engineMaker) *ruled {
 	t.Helper()
 	c, err := config.Load(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newRuledOf(t, c)
+	return newRuledOf(t, c, engine)
 }

@@ -14,6 +14,7 @@ import (
 // decision and finds nothing. This one keeps rules only.
 type ruleCache struct {
 	frames []*ruleFrame // the last one is in use
+	recall *recall      // nil: nothing is known from earlier decisions
 }
 
 // ruleFrame finds rules by the hash of their reference; those with the same
@@ -34,8 +35,8 @@ var _ topdown.VirtualCache = (*ruleCache)(nil)
 // ruleFrames are used again by later decisions.
 var ruleFrames = sync.Pool{New: func() any { return &ruleFrame{first: map[uint64]int{}} }}
 
-func newRuleCache() *ruleCache {
-	c := &ruleCache{}
+func newRuleCache(known *recall) *ruleCache {
+	c := &ruleCache{recall: known}
 	c.Push()
 	return c
 }
@@ -86,11 +87,18 @@ func (c *ruleCache) Get(ref ast.Ref) (*ast.Term, bool) {
 	if isCall(ref) {
 		return nil, false
 	}
-	if r, _ := c.top().find(ref); r != nil {
+	r, h := c.top().find(ref)
+	if r != nil {
 		return r.value, r.value == nil
+	}
+	if c.remembers() {
+		return c.recall.get(ref, h)
 	}
 	return nil, false
 }
+
+// remembers is false under with, where input and data are not the decision's.
+func (c *ruleCache) remembers() bool { return c.recall != nil && len(c.frames) == 1 }
 
 // Put keeps a rule's value. OPA goes on writing into the reference it gives.
 func (c *ruleCache) Put(ref ast.Ref, value *ast.Term) {
@@ -102,6 +110,9 @@ func (c *ruleCache) Put(ref ast.Ref, value *ast.Term) {
 	if r != nil {
 		r.value = value
 		return
+	}
+	if c.remembers() {
+		c.recall.note(ref, h, value)
 	}
 	next, ok := f.first[h]
 	if !ok {

@@ -143,10 +143,10 @@ func (s *shelf) from(name string) Source {
 // history is what was told of an engine's bundles.
 type history struct {
 	mu  sync.Mutex
-	all []Change
+	all []BundleChange
 }
 
-func (h *history) told(c Change) {
+func (h *history) told(c BundleChange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all = append(h.all, c)
@@ -164,7 +164,7 @@ func (h *history) kinds(of string) []Kind {
 	return kinds
 }
 
-func (h *history) last(of string) Change {
+func (h *history) last(of string) BundleChange {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range slices.Backward(h.all) {
@@ -172,7 +172,7 @@ func (h *history) last(of string) Change {
 			return c
 		}
 	}
-	return Change{}
+	return BundleChange{}
 }
 
 func eventually(t testing.TB, what string, holds func() bool) {

@@ -12,23 +12,23 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 )
 
-// set is what the bundles are made of. All of them become active together, in
+// bundleSet is what the bundles are made of. All of them become active together, in
 // one transaction, or none does: half of a set never decides.
-type set struct {
+type bundleSet struct {
 	sources []Source
-	kept    kept
+	kept    archives
 
 	local  map[string]image // of what is on disk, as it was last good
 	site   any              // the operator's data, likewise
 	good   map[string]*fetched
-	next   map[string]*fetched // came later and does not decide, or not yet
-	state  map[string]Change   // the last thing to tell of each
+	next   map[string]*fetched     // came later and does not decide, or not yet
+	state  map[string]BundleChange // the last thing to tell of each
 	active bool
 }
 
 // remember keeps what is on disk for when a server gives something newer: half a
 // change of a directory must not become active then.
-func (s *set) remember(local map[string]image, site any) {
+func (s *bundleSet) remember(local map[string]image, site any) {
 	if len(s.remote()) > 0 {
 		s.local, s.site = local, site
 	}
@@ -51,8 +51,8 @@ func (f *fetched) image(s Source) (image, error) {
 	return take(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(f.raw), s.where()), s.limit())
 }
 
-func newSet(sources []Source, k kept) set {
-	return set{sources: sources, kept: k, good: map[string]*fetched{}, next: map[string]*fetched{}, state: map[string]Change{}}
+func newSet(sources []Source, k archives) bundleSet {
+	return bundleSet{sources: sources, kept: k, good: map[string]*fetched{}, next: map[string]*fetched{}, state: map[string]BundleChange{}}
 }
 
 // Kind is what happened to a bundle that comes from a server.
@@ -67,8 +67,8 @@ const (
 	Unkept      Kind = "unkept"      // what decides could not be kept for the next start
 )
 
-// Change is something that happened to a bundle of a server.
-type Change struct {
+// BundleChange is something that happened to a bundle of a server.
+type BundleChange struct {
 	Kind     Kind
 	Bundle   string
 	Revision string // what decides now; empty for nothing
@@ -76,10 +76,10 @@ type Change struct {
 }
 
 // behind says that what decides is not the newest, or may not be.
-func (c Change) behind() bool { return c.Kind == Refused || c.Kind == Unreachable }
+func (c BundleChange) behind() bool { return c.Kind == Refused || c.Kind == Unreachable }
 
 // lag is which bundles are behind. As an error it says why nothing decides.
-type lag []Change
+type lag []BundleChange
 
 func (l *lag) Error() string {
 	text := make([]string, len(*l))
@@ -110,11 +110,11 @@ func (e *Engine) Behind() map[string]string {
 }
 
 // remote are the sources that are not on disk.
-func (s *set) remote() []Source {
+func (s *bundleSet) remote() []Source {
 	return slices.DeleteFunc(slices.Clone(s.sources), func(s Source) bool { return s.Service == nil })
 }
 
-func (s *set) source(name string) Source {
+func (s *bundleSet) source(name string) Source {
 	i := slices.IndexFunc(s.sources, func(s Source) bool { return s.Name == name })
 	return s.sources[i]
 }
@@ -133,7 +133,7 @@ func (e *Engine) begin(ctx context.Context, site any) error {
 			return err
 		}
 		for name := range restored {
-			e.tell(Change{Kind: Refused, Bundle: name, Detail: "as it was kept: " + err.Error()})
+			e.tell(BundleChange{Kind: Refused, Bundle: name, Detail: "as it was kept: " + err.Error()})
 		}
 	}
 	e.reckon()
@@ -162,7 +162,7 @@ func (e *Engine) arrived(ctx context.Context, name string, f *fetched) error {
 	if good := e.set.good[name]; good != nil && good.digest == f.digest {
 		good.etag = f.etag
 		delete(e.set.next, name)
-		e.current(name)
+		e.caughtUp(name)
 		return nil
 	}
 	e.set.next[name] = f
@@ -176,7 +176,7 @@ func (e *Engine) arrived(ctx context.Context, name string, f *fetched) error {
 		if !e.set.active {
 			delete(e.set.next, name) // it will be given again
 		}
-		e.tell(Change{Kind: Refused, Bundle: name, Detail: err.Error()})
+		e.tell(BundleChange{Kind: Refused, Bundle: name, Detail: err.Error()})
 	}
 	return err
 }
@@ -185,7 +185,7 @@ func (e *Engine) arrived(ctx context.Context, name string, f *fetched) error {
 func (e *Engine) failed(name string, kind Kind, err error) error {
 	e.revising.Lock()
 	defer e.revising.Unlock()
-	e.tell(Change{Kind: kind, Bundle: name, Detail: err.Error()})
+	e.tell(BundleChange{Kind: kind, Bundle: name, Detail: err.Error()})
 	return err
 }
 
@@ -194,13 +194,13 @@ func (e *Engine) unchanged(name string) {
 	e.revising.Lock()
 	defer e.revising.Unlock()
 	if e.set.next[name] == nil {
-		e.current(name)
+		e.caughtUp(name)
 	}
 }
 
-func (e *Engine) current(name string) {
+func (e *Engine) caughtUp(name string) {
 	if e.set.state[name].behind() {
-		e.tell(Change{Kind: Current, Bundle: name})
+		e.tell(BundleChange{Kind: Current, Bundle: name})
 	}
 }
 
@@ -280,23 +280,23 @@ func (e *Engine) activated(local map[string]image, site any, remote map[string]*
 	fresh := slices.ContainsFunc(slices.Collect(maps.Values(remote)), func(f *fetched) bool { return !f.restored })
 	if fresh && !e.offline {
 		if err := e.set.kept.save(e.set.remote(), remote, bundles); err != nil {
-			e.tell(Change{Kind: Unkept, Detail: err.Error()})
+			e.tell(BundleChange{Kind: Unkept, Detail: err.Error()})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(remote)) {
 		switch {
 		case was[name] == remote[name]:
 		case remote[name].restored:
-			e.tell(Change{Kind: Restored, Bundle: name})
+			e.tell(BundleChange{Kind: Restored, Bundle: name})
 		default:
-			e.tell(Change{Kind: Activated, Bundle: name})
+			e.tell(BundleChange{Kind: Activated, Bundle: name})
 		}
 	}
 }
 
 // tell has a change in the log and heard by whoever wants to, once, however
 // often it is tried again.
-func (e *Engine) tell(c Change) {
+func (e *Engine) tell(c BundleChange) {
 	c.Revision = e.Revisions()[c.Bundle]
 	last, told := e.set.state[c.Bundle]
 	e.set.state[c.Bundle] = c
@@ -324,7 +324,7 @@ func (e *Engine) reckon() {
 		case told && state.behind():
 			behind = append(behind, state)
 		case !e.set.active && e.set.next[s.Name] == nil:
-			behind = append(behind, Change{Kind: Unreachable, Bundle: s.Name, Detail: "nothing has come yet from " + s.where()})
+			behind = append(behind, BundleChange{Kind: Unreachable, Bundle: s.Name, Detail: "nothing has come yet from " + s.where()})
 		}
 	}
 	if len(behind) == 0 {

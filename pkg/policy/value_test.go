@@ -153,7 +153,7 @@ level := "high" if data.site.version == 2
 }
 
 func TestRuleCache(t *testing.T) {
-	c := newRuleCache()
+	c := newRuleCache(nil)
 	a, b := ast.MustParseRef("data.x.a"), ast.MustParseRef("data.x.b")
 	value := ast.StringTerm("v")
 	c.Put(a, value)

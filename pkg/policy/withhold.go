@@ -40,19 +40,27 @@ func (e *event) withhold(in Input, res *result) {
 	if res == nil {
 		return
 	}
-	short := *res
-	short.Record = recordMeta
-	short.Reasons = slices.Clone(res.Reasons)
-	for i := range short.Reasons {
-		if short.Reasons[i].Detail != "" {
-			short.Reasons[i].Detail = ""
+	short := res.withheld()
+	for i, reason := range res.Reasons {
+		if reason.Detail != "" {
 			e.Masked = append(e.Masked, fmt.Sprintf("/result/reasons/%d/detail", i))
 		}
 	}
-	e.Result = &short
+	e.Result = short
 	if e.Error != nil && len(short.Reasons) > 0 {
 		e.Error.Message = short.Reasons[len(short.Reasons)-1].Title
 	}
+}
+
+// withheld is a result without the details of its reasons.
+func (r *result) withheld() *result {
+	short := *r
+	short.Record = recordMeta
+	short.Reasons = slices.Clone(r.Reasons)
+	for i := range short.Reasons {
+		short.Reasons[i].Detail = ""
+	}
+	return &short
 }
 
 // wordless is an op without the words of the caller. The operation of an op of

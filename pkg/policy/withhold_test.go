@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -48,14 +49,24 @@ func TestWithheld(t *testing.T) {
 	}
 }
 
+func lineOf(t *testing.T, r *record) []byte {
+	t.Helper()
+	shown, err := r.shown(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := json.Marshal(shown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
+}
+
 // An error of the policy may quote what it was about.
 func TestWithheldError(t *testing.T) {
 	r := record{input: on("web1", "echo plover")}
 	r.fail(failEvaluation, errors.New("to_number: plover"))
-	line, err := r.line(nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	line := lineOf(t, &r)
 	if strings.Contains(string(line), "plover") || !strings.Contains(string(line), `"error":{"code":"policy_error"`) {
 		t.Error(string(line))
 	}
@@ -66,10 +77,7 @@ func TestWithheldGateway(t *testing.T) {
 	in := on("web1", "uptime")
 	in.Ops = []tool.Op{tool.AskGateway(tool.GatewayControl, tool.AskReload, "").Op}
 	r := record{input: in}
-	line, err := r.line(nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	line := lineOf(t, &r)
 	if !strings.Contains(string(line), `"operation":"reload"`) || strings.Contains(string(line), `"masked"`) {
 		t.Error(string(line))
 	}

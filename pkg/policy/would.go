@@ -41,51 +41,18 @@ func (e *Engine) HostFacts() []string {
 	return r.hostFacts
 }
 
-// hostFactsOf reads the fields out of the text of the custom packages.
+// hostFactsOf are the fields of a host that the custom packages, and what they
+// refer to, look at.
 func hostFactsOf(c *ast.Compiler) []string {
-	facts := map[string]bool{}
-	for _, m := range c.Modules {
-		path := m.Package.Path // data, custom, <package>, ...
-		if len(path) < 2 || !path[1].Equal(ast.StringTerm("custom")) {
-			continue
-		}
-		ast.WalkRefs(m, func(r ast.Ref) bool {
-			if fact, looks := hostFact(r); looks {
-				facts[fact] = true
-			}
-			return false
-		})
-	}
-	return slices.Sorted(maps.Keys(facts))
-}
-
-// hostFact is the field of input.host that a reference may read.
-func hostFact(r ast.Ref) (field string, looks bool) {
+	looked := readsOf(c, customRef)
+	host := looked.fields["host"]
 	switch {
-	case r.HasPrefix(hostRef):
-		return constantAt(r, 2), true
-	case r[0].Equal(ast.InputRootDocument):
-		return AnyHostFact, constantAt(r, 1) == AnyHostFact
-	case r.HasPrefix(shippedRef): // which may read anything in its turn
-		return AnyHostFact, true
+	case looked.whole || host != nil && host.whole:
+		return []string{AnyHostFact}
+	case host == nil:
+		return nil
 	}
-	return "", false
+	return slices.Sorted(maps.Keys(host.fields))
 }
 
-var (
-	hostRef    = ast.MustParseRef("input.host")
-	shippedRef = ast.MustParseRef("data.sallyport")
-)
-
-// constantAt is the name at a position of a reference, or AnyHostFact when there
-// is none, or one that is known only at run time.
-func constantAt(r ast.Ref, i int) string {
-	if len(r) <= i {
-		return AnyHostFact
-	}
-	name, ok := r[i].Value.(ast.String)
-	if !ok {
-		return AnyHostFact
-	}
-	return string(name)
-}
+var customRef = ast.MustParseRef("data.custom")

@@ -47,7 +47,7 @@ func TestHostFacts(t *testing.T) {
 		`deny contains 1 if { some k in ["host"]; input[k].port == 1 }`:           {AnyHostFact},
 		`deny contains 1 if named(input)` + "\n" + `named(x) if x.host.port == 1`: {AnyHostFact},
 		`deny contains 1 if data.site.hosts[input.host.alias].class == "c0"`:      {"alias"},
-		`deny contains 1 if data.sallyport.network.dialled != set()`:              {AnyHostFact},
+		`deny contains 1 if data.sallyport.network.dialled != set()`:              {"alias", "via"},
 		`deny contains 1 if { input.host.kind == "x"; input.host.port == 1 }`:     {"kind", "port"},
 		`permit contains op if { some op in input.ops; op.action == "x" }`:        nil,
 	} {

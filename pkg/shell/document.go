@@ -56,9 +56,9 @@ const (
 // Canonical, what is sent: there is no second parse.
 type Document struct {
 	Text      string    `json:"text"`      // as submitted; empty if it is not valid UTF-8
-	Certainty Certainty `json:"certainty"` // of the whole line: the worst of its parts
-	Shape     Shape     `json:"shape"`
-	// Cwd is the directory that the line runs in, where that is known; see In.
+	Certainty Certainty `json:"certainty"` // static, pattern, dynamic, opaque: the worst of its parts
+	Shape     Shape     `json:"shape"`     // empty, simple, pipeline, list, compound
+	// Cwd is the directory that the line runs in, where that is known.
 	Cwd      string    `json:"cwd,omitempty"`
 	Features []Feature `json:"features"` // closed set, sorted, without repeats
 	// Canonical is the line rendered again from the judged words, every word
@@ -67,7 +67,7 @@ type Document struct {
 	Canonical string     `json:"canonical,omitempty"`
 	Commands  []Command  `json:"commands"` // every call, wherever it hides
 	Writes    []Redirect `json:"writes"`   // redirections of groups and loops, which belong to no command
-	Reads     []Redirect `json:"reads"`
+	Reads     []Redirect `json:"reads"`    // likewise
 	// Error says why a line has no Canonical: every line has exactly one of
 	// the two.
 	Error *Error `json:"error,omitempty"`
@@ -75,7 +75,7 @@ type Document struct {
 
 // Command is one call of a program.
 type Command struct {
-	ID      int    `json:"id"`
+	ID      int    `json:"id"`                // position, in the order of the line
 	Program string `json:"program,omitempty"` // base name; empty when the first word is not literal
 	Dir     string `json:"dir"`               // what stood before the base name, with its slash: "", "./", "/usr/bin/"
 	Static  bool   `json:"static"`            // every word is literal
@@ -99,8 +99,8 @@ type Command struct {
 // literal in it. Text is the word after quote removal if that is nothing or a
 // glob, and as it was written otherwise.
 type Word struct {
-	Text  string    `json:"text"`
-	Kinds []Feature `json:"kinds"`
+	Text  string    `json:"text"`  // after quote removal if it is literal or a glob, as written otherwise
+	Kinds []Feature `json:"kinds"` // of what is not literal in it
 }
 
 // ArgKind is what a word after the program looks like to getopt, before
@@ -118,17 +118,16 @@ const (
 // option before it only the program's grammar can tell.
 type Arg struct {
 	Text string  `json:"text"` // after quote removal
-	Kind ArgKind `json:"kind"`
-	// Letters and Tails are parallel: Tails[i] is what is left of the word
-	// behind Letters[i]. A letter is one character (rune).
+	Kind ArgKind `json:"kind"` // operand, letters (-abc), long (--name), end (the first --)
+	// Letters are those of joined options; a letter is one character (rune).
 	Letters []string `json:"letters,omitempty"`
-	Tails   []string `json:"tails,omitempty"`
-	Number  bool     `json:"number,omitempty"` // -N with decimal digits only
-	Name    string   `json:"name,omitempty"`   // of a long option, without dashes
-	Value   *string  `json:"value,omitempty"`  // behind the = of a long option; nil without =
-	Pattern bool     `json:"pattern,omitempty"`
+	Tails   []string `json:"tails,omitempty"`   // for each letter what is left of the word behind it
+	Number  bool     `json:"number,omitempty"`  // -N with decimal digits only
+	Name    string   `json:"name,omitempty"`    // of a long option, without dashes
+	Value   *string  `json:"value,omitempty"`   // behind the = of a long option; nil without =
+	Pattern bool     `json:"pattern,omitempty"` // it has an unquoted * or ?
 	// Path exists on operands that begin with a slash and on long options
-	// whose value does, and on other operands where Cwd is known.
+	// whose value does, and on other operands where cwd is known.
 	Path *Path `json:"path,omitempty"`
 }
 
@@ -148,29 +147,29 @@ type Path struct {
 
 // Wrapper is a program that runs another and was looked through.
 type Wrapper struct {
-	Program string   `json:"program"`
-	Dir     string   `json:"dir"`
-	Args    []string `json:"args"` // its own words, without those of what it runs
+	Program string   `json:"program"` // base name
+	Dir     string   `json:"dir"`     // what stood before it
+	Args    []string `json:"args"`    // its own words, without those of what it runs
 }
 
 // Assign is an assignment before a command.
 type Assign struct {
-	Name   string `json:"name"`
-	Value  string `json:"value"`
-	Static bool   `json:"static"`
+	Name   string `json:"name"`   // of the variable
+	Value  string `json:"value"`  // after quote removal
+	Static bool   `json:"static"` // the value is literal
 }
 
 // Redirect is one redirection.
 type Redirect struct {
-	Op     string `json:"op"` // read, write, append, readwrite, dup, close, heredoc, herestring
-	FD     int    `json:"fd"`
-	Path   string `json:"path"` // literal target; for dup the descriptor's digit
-	Static bool   `json:"static"`
+	Op     string `json:"op"`     // read, write, append, readwrite, dup, close, heredoc, herestring
+	FD     int    `json:"fd"`     // descriptor that is redirected
+	Path   string `json:"path"`   // literal target; for dup the descriptor's digit
+	Static bool   `json:"static"` // the target is literal
 }
 
 // Error is why a line cannot be sent, whatever policy says.
 type Error struct {
-	Code    ErrorCode `json:"code"`
+	Code    ErrorCode `json:"code"`    // too_long, bad_text, too_complex, syntax, shell_dependent, empty, ...
 	Message string    `json:"message"` // names the culprit and the remedy
 }
 

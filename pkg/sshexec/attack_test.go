@@ -15,16 +15,6 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// long has the tests of races and kills run for as long as it takes to trust
-// them: SALLYPORT_LONG=1 go test ./pkg/sshexec -run 'Swap|Kill'. Otherwise they
-// are a sample.
-func long(short, long int) int {
-	if os.Getenv("SALLYPORT_LONG") != "" {
-		return long
-	}
-	return short
-}
-
 // secret is what must not be read from outside of the permitted directory.
 const secret = "this is outside"
 

@@ -233,6 +233,7 @@ func (c *conn) checkAsked() {
 		return
 	}
 	c.e.o.Logger.Info("connection is dead: no answer to a keepalive", "host", place(c.target))
+	c.wire.mute.Store(true)
 	c.client.Close()
 }
 

@@ -178,6 +178,7 @@ type wire struct {
 	via       *conn        // that the tunnel is in
 	opening   atomic.Int32 // channels being opened on the connection above
 	ended     atomic.Bool  // nothing more is read; no further channel is opened
+	mute      atomic.Bool  // it has ended because nothing was heard any more
 	hurries   atomic.Int32 // new connections, this or in tunnels, that shall not be delayed
 	hurryOver sync.Once
 }
@@ -213,6 +214,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		}
 	}
 	if err != nil {
+		w.note(err)
 		w.ended.Store(true)
 		if w.opening.Load() > 0 {
 			time.Sleep(openSettle)
@@ -226,9 +228,26 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) Write(p []byte) (int, error) {
 	n, err := w.Conn.Write(p)
 	if err != nil {
+		w.note(err)
 		w.Conn.Close()
 	}
 	return n, err
+}
+
+// note tells an end that the peer, or its network, has announced from one that the
+// kernel has concluded.
+func (w *wire) note(err error) {
+	for _, silence := range []error{syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
+		if errors.Is(err, silence) {
+			w.mute.Store(true)
+		}
+	}
+}
+
+// isMute reports whether the wire, or one that it goes through, has ended because
+// nothing was heard any more. Then a new one would not be answered either.
+func (w *wire) isMute() bool {
+	return w.mute.Load() || w.via != nil && w.via.wire.isMute()
 }
 
 // silent is for how long nothing has been heard.
@@ -243,18 +262,6 @@ func (w *wire) release() {
 		w.via.e.pool.releaseTunnel(w.via)
 	}
 }
-
-// tunnel is a direct-tcpip channel as a [net.Conn].
-type tunnel struct {
-	ssh.Channel
-	remote net.Addr
-}
-
-func (t *tunnel) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4zero} }
-func (t *tunnel) RemoteAddr() net.Addr             { return t.remote }
-func (t *tunnel) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
-func (t *tunnel) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
-func (t *tunnel) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
 
 // openTunnel asks the far end of via to connect to an address. When ctx ends
 // first, the tunnel is closed as soon as it is there.
@@ -279,7 +286,7 @@ func openTunnel(ctx context.Context, via *conn, to netip.AddrPort) (net.Conn, er
 			return nil, o.err
 		}
 		via.wire.relax()
-		return &tunnel{o.ch, net.TCPAddrFromAddrPort(to)}, nil
+		return newTunnel(via, o.ch, to), nil
 	case <-ctx.Done():
 		via.spawn(func() {
 			if o := <-done; o.err == nil {

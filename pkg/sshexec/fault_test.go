@@ -53,6 +53,12 @@ func (m *marks) check(t *testing.T, reports []tool.Report) {
 	for line := range strings.Lines(string(text)) {
 		executed[strings.TrimSpace(line)]++
 	}
+	agree(t, executed, reports)
+}
+
+// agree compares how often each command was executed with what was reported of it.
+func agree(t *testing.T, executed map[string]int, reports []tool.Report) {
+	t.Helper()
 	outcomes := map[tool.Outcome]int{}
 	for i, r := range reports {
 		ran := executed[fmt.Sprintf("mark-%d-", i)]
@@ -79,9 +85,14 @@ func signalOf(r tool.Report) string {
 }
 
 // hasty is a clock by which a breaker's cool-off is over soon.
-func hasty(o *Options) {
-	began := time.Now()
-	o.Now = func() time.Time { return began.Add(1000 * time.Since(began)) }
+func hasty(o *Options) { clock(1000)(o) }
+
+// clock goes so many times as fast as others.
+func clock(faster time.Duration) func(*Options) {
+	return func(o *Options) {
+		began := time.Now()
+		o.Now = func() time.Time { return began.Add(faster * time.Since(began)) }
+	}
 }
 
 // Wherever the connection is cut on the way to the host, a command runs at most

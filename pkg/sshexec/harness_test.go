@@ -23,6 +23,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// thorough says that the tests of faults, races and many at once are to run for as
+// long as it takes to trust them: SALLYPORT_LONG=1 go test -timeout 1h. Otherwise
+// they are a sample.
+func thorough() bool { return os.Getenv("SALLYPORT_LONG") != "" }
+
+// long is how often something is done, short in a sample.
+func long(short, long int) int {
+	if thorough() {
+		return long
+	}
+	return short
+}
+
 // lab is an executor and what it logs in with: a key by the name of the
 // target's credentials.
 type lab struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,28 +15,23 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// pace is how soon a dead host is to be noticed, and how long calls may take. The
-// promise is made for the defaults; a test run in passing is in more of a hurry.
+// pace is how soon a dead host is to be noticed. The promise is made for the
+// defaults; a test run in passing is in more of a hurry.
 type pace struct {
 	keepalive, reply time.Duration // zero for the defaults
 	noticed          time.Duration
-	seconds          int // that calls may take
 }
 
-func paceOf(t *testing.T) pace {
-	if thorough(t) {
-		return pace{noticed: 10 * time.Second, seconds: 3}
+func paceOf() pace {
+	if thorough() {
+		return pace{noticed: 10 * time.Second}
 	}
-	return pace{keepalive: time.Second, reply: time.Second, noticed: 4 * time.Second, seconds: 1}
-}
-
-// thorough says that SALLYPORT_FAULTS=thorough asks for the long form of a test.
-func thorough(t *testing.T) bool {
-	t.Helper()
-	return os.Getenv("SALLYPORT_FAULTS") == "thorough"
+	return pace{keepalive: time.Second, reply: time.Second, noticed: 4 * time.Second}
 }
 
 const (
+	// callSeconds is how long calls may take.
+	callSeconds = 3
 	// overrun is by how much a call may outlive its deadline.
 	overrun = time.Second
 	// busy is what a loaded machine may take besides.
@@ -79,20 +75,21 @@ func newFaultLab(t *testing.T, hop bool, atHop bool) *faultLab {
 		}
 	}
 	f.lab = newLab(t, first.Key, known, hasty, func(o *Options) {
-		o.Keepalive, o.KeepaliveReply = paceOf(t).keepalive, paceOf(t).reply
+		o.Keepalive, o.KeepaliveReply = paceOf().keepalive, paceOf().reply
 	})
 	finished(t, f.Run(t.Context(), job(f.host, line("true"))), 0)
 	return f
 }
 
-// Whatever becomes of a host or of a hop to it, while a command runs, while one is
-// stopped, or before one is sent: it is noticed in time, the outcome is the right
-// one, nobody waits much longer than was agreed, and nothing runs twice.
+// Whatever becomes of a host or of a hop to it, while a command runs or a file is
+// written, while one is stopped, or before one is sent: it is noticed in time, the
+// outcome is the right one, nobody waits much longer than was agreed, nothing runs
+// twice, and a file is wholly old or wholly new.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	for name, fail := range networkFaults {
 		for where, hop := range map[string][2]bool{"": {}, ", behind a hop": {true, false}, " at the hop": {true, true}} {
-			if where != "" && !thorough(t) && name != "packets dropped" && name != "sshd stopped" {
+			if where != "" && !thorough() && name != "packets dropped" && name != "sshd stopped" {
 				continue
 			}
 			t.Run(name+where, func(t *testing.T) {
@@ -104,53 +101,76 @@ func TestNetworkFaults(t *testing.T) {
 }
 
 func (f *faultLab) check(t *testing.T, fail func(*sshtest.Network)) {
-	odd := oddTime(t)
+	odd, pace := oddTime(t), paceOf()
 	t.Cleanup(func() { killAll(t, odd) })
+	file := openDir(t) + "/file"
+	answerOf[tool.Written](t, f.lab, f.host, tool.Write{Path: file, Content: []byte(version(0))})
 	running := func(mark, seconds int) tool.Job {
 		j := job(f.host, line(fmt.Sprintf("echo mark-%d- >>%s; sleep %s", mark, f.marks.file, odd)))
 		j.Limits.Seconds = seconds
 		return j
 	}
-	reports := make([]tool.Report, 3)
-	ended := make([]time.Time, 3)
-	var calls sync.WaitGroup
-	start := func(i int, j tool.Job) {
-		calls.Go(func() {
-			reports[i] = f.Run(t.Context(), j)
-			ended[i] = time.Now()
-		})
-	}
-	pace := paceOf(t)
-	limit := time.Duration(pace.seconds) * time.Second
-	began := time.Now()
-	start(0, running(0, 0))
-	start(1, running(1, pace.seconds))
+	runs, stopped := f.start(t, running(0, 0)), f.start(t, running(1, callSeconds))
 	eventually(t, "both run", func() bool { return strings.Count(f.marks.text(t), "mark-") == 2 })
+	written := f.start(t, fileJob(f.host, tool.Write{Path: file, Content: []byte(strings.Repeat(version(1), 30))}))
+	eventually(t, "it is being written", func() bool { return written.isOver() || len(names(t, filepath.Dir(file))) > len("file") })
 	failedAt := time.Now()
 	fail(f.fails)
-	late := job(f.host, f.marks.step(2))
-	late.Limits.Seconds = pace.seconds
-	lateAt := time.Now()
-	start(2, late)
-	calls.Wait()
-
-	t.Logf("noticed after %v; deadlines outlived by %v and %v", ended[0].Sub(failedAt), ended[1].Sub(began)-limit, ended[2].Sub(lateAt)-limit)
-	failed(t, reports[0], tool.Unknown, tool.FailDropped)
-	if took := ended[0].Sub(failedAt); took > pace.noticed+busy {
-		t.Errorf("it was noticed after %v", took)
+	lateRun, lateRead := job(f.host, f.marks.step(2)), fileJob(f.host, tool.Read{Path: file})
+	lateRun.Limits.Seconds, lateRead.Limits.Seconds = callSeconds, callSeconds
+	late, read := f.start(t, lateRun), f.start(t, lateRead)
+	for _, c := range []*faultCall{runs, stopped, written, late, read} {
+		<-c.over
 	}
-	if r := reports[1]; r.Outcome != tool.Unknown || r.Err == nil || r.Stopped {
+
+	t.Logf("noticed after %v, and %v by a write; deadlines outlived by %v, %v and %v",
+		runs.ended.Sub(failedAt), written.ended.Sub(failedAt), stopped.outlived(), late.outlived(), read.outlived())
+	failed(t, runs.report, tool.Unknown, tool.FailDropped)
+	for _, c := range []*faultCall{runs, written} {
+		if took := c.ended.Sub(failedAt); took > pace.noticed+busy {
+			t.Errorf("it was noticed after %v: %s", took, describe(c.report))
+		}
+	}
+	if r := stopped.report; r.Outcome != tool.Unknown || r.Err == nil || r.Stopped {
 		t.Errorf("what was to be stopped: %s", describe(r))
 	}
-	if over := ended[1].Sub(began) - limit; over > overrun+busy {
-		t.Errorf("a call that was stopped outlived its deadline by %v", over)
+	if r := read.report; r.Outcome != tool.NotStarted || r.Err == nil {
+		t.Errorf("what was to be read: %s", describe(r))
 	}
-	if over := ended[2].Sub(lateAt) - limit; over > overrun+busy {
-		t.Errorf("a call that came late outlived its deadline by %v", over)
+	for _, c := range []*faultCall{stopped, late, read} {
+		if c.outlived() > overrun+busy {
+			t.Errorf("a call outlived its deadline by %v: %s", c.outlived(), describe(c.report))
+		}
 	}
 	f.fails.Heal()
-	f.marks.check(t, reports)
+	f.marks.check(t, []tool.Report{runs.report, stopped.report, late.report})
+	is, whole := mustRead(t, file), map[string]tool.Outcome{version(0): tool.NotStarted, strings.Repeat(version(1), 30): tool.Finished}
+	if as, ok := whole[is]; !ok || written.report.Outcome != as && written.report.Outcome != tool.Unknown {
+		t.Errorf("a file of %d bytes, beginning with %.30q, is reported as %s", len(is), is, describe(written.report))
+	}
 }
+
+// faultCall is a call that a fault befalls.
+type faultCall struct {
+	deadline, ended time.Time
+	report          tool.Report
+	over            chan struct{}
+}
+
+func (f *faultLab) start(t *testing.T, j tool.Job) *faultCall {
+	c := &faultCall{deadline: time.Now().Add(time.Duration(j.Limits.Seconds) * time.Second), over: make(chan struct{})}
+	go func() {
+		defer close(c.over)
+		c.report = f.Run(t.Context(), j)
+		c.ended = time.Now()
+	}()
+	return c
+}
+
+func (c *faultCall) isOver() bool { return isClosed(c.over) }
+
+// outlived is how long after its deadline the call was over.
+func (c *faultCall) outlived() time.Duration { return c.ended.Sub(c.deadline) }
 
 // text is what was written so far.
 func (m *marks) text(t *testing.T) string {
@@ -195,15 +215,6 @@ func (l *lab) holds(id string) bool {
 	return false
 }
 
-// cuts is how often the connections of a host are cut by a test that is in a hurry,
-// and by one that is not: 10,000 times in all.
-func cuts(t *testing.T) int {
-	if thorough(t) {
-		return 10_000 / 3
-	}
-	return 25
-}
-
 // Connections are reset, and the processes that serve them killed, at random
 // moments of many commands at once: none runs twice, and each outcome is the right
 // one.
@@ -212,7 +223,7 @@ func TestRandomCuts(t *testing.T) {
 	for where, hop := range map[string][2]bool{"direct": {}, "behind a hop": {true, false}, "at the hop": {true, true}} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			newFaultLab(t, hop[0], hop[1]).cut(t, cuts(t))
+			newFaultLab(t, hop[0], hop[1]).cut(t, long(25, 10_000/3))
 		})
 	}
 }

@@ -78,7 +78,7 @@ func copyFile(ctx context.Context, a, b *run) {
 			return
 		}
 		did = c.run()
-		if !c.to.again(did.err) {
+		if !c.to.again(did.err) || !c.from.heard() {
 			break
 		}
 	}

@@ -149,9 +149,25 @@ func (r *run) file(ctx context.Context, step tool.Step) bool {
 }
 
 // again reports whether a step that has failed is begun again, on another session.
+// A host that has fallen silent is not called again: whoever asked would wait for
+// a connection that does not come, and can ask again.
 func (w *fileWork) again(err error) bool {
 	stage := w.stage.Load()
-	return errors.Is(err, errLost) && w.ctx.Err() == nil && stage != workSent && stage != workDone
+	if !errors.Is(err, errLost) || w.ctx.Err() != nil || stage == workSent || stage == workDone {
+		return false
+	}
+	return w.heard()
+}
+
+// heard waits for a sign of life, or for the end of the connection, and reports
+// whether the host may be called again.
+func (w *fileWork) heard() bool {
+	select {
+	case <-w.session.answered():
+	case <-w.conn.dead:
+	case <-w.ctx.Done():
+	}
+	return w.ctx.Err() == nil && !w.conn.wire.isMute()
 }
 
 // files joins the SFTP session of a pooled connection, and opens one where there
@@ -168,6 +184,9 @@ func (r *run) files(ctx context.Context) (*files, error) {
 			return g.files, nil
 		}
 		r.e.pool.leaveFiles(g.files)
+		if waitFor(ctx, g.conn.dead, lostGrace) && g.conn.wire.isMute() {
+			return nil, dropped(r.job.Target, "before it was asked about files; nothing was changed", err)
+		}
 		if f := r.filesNotOpened(err, tries); f != nil {
 			return nil, f
 		}

@@ -105,16 +105,14 @@ const (
 
 // FileFacts are what a host says of a path.
 type FileFacts struct {
-	// Path is where it leads, links resolved; Under are the directories that
-	// this is at or below, "/" first and itself last.
-	Path     string   `json:"path"`
-	Under    []string `json:"under"`
-	Exists   bool     `json:"exists"`
-	Type     FileType `json:"type"`     // empty when it does not exist
+	Path     string   `json:"path"`     // where it leads, links resolved
+	Under    []string `json:"under"`    // directories that this is at or below, "/" first and itself last
+	Exists   bool     `json:"exists"`   // something is there
+	Type     FileType `json:"type"`     // regular, directory, link, fifo, socket, device, other; empty when it does not exist
 	Bytes    int64    `json:"bytes"`    // of a regular file
 	Mode     string   `json:"mode"`     // permissions in octal digits: 0644, 4755
-	UID      int      `json:"uid"`      //
-	GID      int      `json:"gid"`      //
+	UID      int      `json:"uid"`      // of the owner
+	GID      int      `json:"gid"`      // of the group
 	Modified string   `json:"modified"` // RFC 3339, UTC
 	// Links counts the names that a regular file has; 0 when the host does not
 	// tell.
@@ -175,15 +173,15 @@ type Copied struct {
 
 // Content is what would be written or given to a command, as policy sees it.
 type Content struct {
-	Bytes  int64  `json:"bytes"`
+	Bytes  int64  `json:"bytes"`  // how many
 	Digest string `json:"digest"` // SHA-256 in hex
 }
 
 // Flow is the other end of a copy.
 type Flow struct {
-	Alias string `json:"alias"`
-	Path  string `json:"path"`
-	To    bool   `json:"to"` // content goes there; otherwise it comes from there
+	Alias string `json:"alias"` // of the other host
+	Path  string `json:"path"`  // there
+	To    bool   `json:"to"`    // content goes there; otherwise it comes from there
 }
 
 // LocateFile is the step that asks where a path leads, with the meaning of what

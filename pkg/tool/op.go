@@ -43,6 +43,7 @@ const (
 	GatewayList      Action = "gateway.list"
 	GatewayRead      Action = "gateway.read"
 	GatewayControl   Action = "gateway.control"
+	GatewayExplain   Action = "gateway.explain" // show which rules spoke, and where they stand
 	TaskRead         Action = "task.read"
 	TaskControl      Action = "task.control"
 )
@@ -62,7 +63,7 @@ var effects = map[Action]Effect{
 	DBRun:       Execute,
 	NetProbe:    Observe,
 	CaptureRun:  Execute,
-	GatewayList: Observe, GatewayRead: Observe, GatewayControl: Change,
+	GatewayList: Observe, GatewayRead: Observe, GatewayControl: Change, GatewayExplain: Observe,
 	TaskRead: Observe, TaskControl: Change,
 }
 
@@ -73,31 +74,32 @@ func (a Action) Effect() Effect { return effects[a] }
 // Op is one meaning of a plan, in the words that policy speaks. Which
 // attributes it has follows from its action; the rest are absent.
 type Op struct {
-	Action Action `json:"action"`
-	Effect Effect `json:"effect"`
+	Action Action `json:"action"` // noun.verb: shell.run, file.write, ...
+	Effect Effect `json:"effect"` // observe, change, execute, link
 	// Derived ops are what the command analyser read out of a shell.run op: a
-	// redirection to a file is also file.write. Call is the id of the command
-	// that it was read from.
+	// redirection to a file is also file.write. What permits the command permits
+	// them, but a deny may look at them.
 	Derived bool `json:"derived"`
-	Call    int  `json:"call"`
+	// Call is the id of the command that a derived op was read from.
+	Call int `json:"call"`
 
-	Command   *shell.Document `json:"command,omitempty"`     // shell.run
+	Command   *shell.Document `json:"command,omitempty"`     // shell.run: the line as facts
 	Place     string          `json:"place,omitempty"`       // file.*: host or container
 	Path      string          `json:"path,omitempty"`        // file.*: as written, cleaned when absolute
-	Under     []string        `json:"under,omitempty"`       // file.*: directories that Path is at or below, where that is known
-	Recursive bool            `json:"recursive,omitempty"`   // file.*: what is below Path may be meant, too
-	Pattern   bool            `json:"pattern,omitempty"`     // file.*: Path is a pattern of the shell; Under is what comes before its signs
+	Under     []string        `json:"under,omitempty"`       // file.*: directories that the path is at or below; absent where that is not known, for relative paths and those with .. in them
+	Recursive bool            `json:"recursive,omitempty"`   // file.*: what is below the path may be meant, too
+	Pattern   bool            `json:"pattern,omitempty"`     // file.*: the path is a pattern of the shell; under ends before its first sign
 	File      *FileFacts      `json:"file,omitempty"`        // file.*: what the host said of it; absent before it was asked
 	Content   *Content        `json:"content,omitempty"`     // file.write: what would be there; shell.run: what it is given
 	Flow      *Flow           `json:"flow,omitempty"`        // file.*: the other end of a copy
-	Unit      string          `json:"unit,omitempty"`        // service.*, log.read
+	Unit      string          `json:"unit,omitempty"`        // service.*, log.read: name of the unit
 	Source    string          `json:"source,omitempty"`      // log.read: journal, kernel, container
-	Operation string          `json:"operation,omitempty"`   // service.control, package.*, container.control, gateway.control, task.*
-	Manager   string          `json:"manager,omitempty"`     // package.*
-	Names     []string        `json:"names,omitempty"`       // package.*, container.*
-	Runtime   string          `json:"runtime,omitempty"`     // container.*
+	Operation string          `json:"operation,omitempty"`   // service.control, package.*, container.control, gateway.*, task.*: what is done
+	Manager   string          `json:"manager,omitempty"`     // package.*: apt, dnf, ...
+	Names     []string        `json:"names,omitempty"`       // package.*, container.*: what it is about
+	Runtime   string          `json:"runtime,omitempty"`     // container.*: docker, podman, ...
 	Argv      []string        `json:"argv,omitempty"`        // container.run: what runs inside
-	Engine    string          `json:"engine,omitempty"`      // db.*
-	Facet     string          `json:"facet,omitempty"`       // host.read
-	Address   string          `json:"destination,omitempty"` // net.probe
+	Engine    string          `json:"engine,omitempty"`      // db.*: what kind of database
+	Facet     string          `json:"facet,omitempty"`       // host.read: what of the host is looked at
+	Address   string          `json:"destination,omitempty"` // net.probe: whereto
 }

@@ -7,7 +7,7 @@ import (
 
 // Limits bound a run. Zero means no limit of that kind.
 type Limits struct {
-	Seconds     int   `json:"seconds"`
+	Seconds     int   `json:"seconds"`      // of the whole call
 	OutputBytes int64 `json:"output_bytes"` // kept of each stream
 	Concurrent  int   `json:"concurrent"`   // calls at once by one subject on one host
 }
@@ -143,10 +143,11 @@ type Caller struct {
 	Client    Client
 	Transport string // stdio or http
 	Session   string
+	Trace     Trace
 }
 
 // Client is what an MCP client calls itself.
 type Client struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
+	Name    string `json:"name"`    // of the program
+	Version string `json:"version"` // of the program
 }

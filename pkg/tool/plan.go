@@ -24,6 +24,9 @@ type Plan struct {
 	// Together they are how a plan cannot disagree with a run.
 	As     string
 	DryRun bool
+	// Explain has a dry run say why it is decided as it is, if policy lets the
+	// caller know.
+	Explain bool `json:",omitempty"`
 	// Detach has the plan run as a task, which outlives the call.
 	Detach bool
 	// Next plans what follows on the same host from what came of this plan; nil
@@ -114,6 +117,7 @@ const (
 	AskHost         Question = "host"         // HostFacts
 	AskCapabilities Question = "capabilities" // Capabilities
 	AskReload       Question = "reload"
+	AskRules        Question = "rules" // of a dry run that is explained; it has no answer of its own
 
 	AskTask       Question = "status" // TaskFacts
 	AskTaskResult Question = "result" // TaskFacts

@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -21,10 +22,14 @@ import (
 //	enum:"a,b"               the only values
 //
 // It handles what arguments and results are made of: strings, booleans,
-// integers, secrets, pointers, slices, string-keyed maps, structs, and any.
+// integers, secrets, pointers, slices, string-keyed maps, structs, any, and raw
+// JSON, which is an object that is decoded elsewhere.
 func Schema(t reflect.Type) map[string]any {
-	if t == secretType {
+	switch t {
+	case secretType:
 		return map[string]any{"type": "string", "format": "password", "writeOnly": true}
+	case rawType:
+		return map[string]any{"type": "object"}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -47,7 +52,10 @@ func Schema(t reflect.Type) map[string]any {
 	panic(fmt.Sprintf("tool: no schema for %s", t))
 }
 
-var secretType = reflect.TypeFor[Secret]()
+var (
+	secretType = reflect.TypeFor[Secret]()
+	rawType    = reflect.TypeFor[json.RawMessage]()
+)
 
 func structSchema(t reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []string{}

@@ -46,6 +46,10 @@ type Run struct {
 	Hash     string // names the command in records without repeating it; empty without one
 	Decision Decision
 	Report   *Report
+	// Explanation is there when the plan asked for one; Unexplained says why policy
+	// does not let the caller have it.
+	Explanation *Explanation
+	Unexplained []Reason
 	// Before is what the plan followed from, see Plan.Next.
 	Before *Run
 	// Skipped: it was not this host's turn yet when another one had failed.

@@ -1,28 +1,87 @@
 package tools
 
 import (
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
 func sshPlan() *tool.Tool {
-	return tool.New(tool.Spec[commandArgs, planResult]{
+	return tool.New(tool.Spec[planArgs, planResult]{
 		Name: "ssh_plan", Set: "fleet", Effect: tool.Observe,
-		Doc: "Show what ssh_run would do with a command, and the whole decision, without running it.",
-		Plan: func(a commandArgs) (tool.Plan, error) {
-			p := a.plan()
-			p.As, p.DryRun = "ssh_run", true
-			return p, nil
-		},
-		Format: func(a commandArgs, runs []tool.Run) planResult { return planOf(a, runs[0]) },
+		Doc:    "Show what ssh_run would do with a command, or another tool with its arguments, and the whole decision, without doing it.",
+		Plan:   planArgs.plan,
+		Format: func(a planArgs, runs []tool.Run) planResult { return planOf(a, runs[0]) },
 	})
+}
+
+type planArgs struct {
+	Alias      string          `json:"alias,omitempty" arg:"max=100" doc:"host alias from the inventory; goes with command"`
+	Command    string          `json:"command,omitempty" arg:"text" doc:"command line to plan with ssh_run"`
+	MaxSeconds int             `json:"max_seconds,omitempty" arg:"min=1,max=86400" doc:"of the command; policy may allow less"`
+	MaxOutput  int             `json:"max_output_bytes,omitempty" arg:"min=1,max=16777216" doc:"of the command; policy may allow less"`
+	Tool       string          `json:"tool,omitempty" arg:"max=24" doc:"the tool to plan where it is not ssh_run; instead of alias and command"`
+	Arguments  json.RawMessage `json:"arguments,omitempty" doc:"of that tool"`
+	Explain    bool            `json:"explain,omitempty" doc:"also show which rules spoke, what failed, and the smallest changes that would be allowed, if policy lets you"`
+}
+
+func (a planArgs) plan() (tool.Plan, error) {
+	p, err := a.planned()
+	p.DryRun, p.Explain = true, a.Explain
+	return p, err
+}
+
+// planned is the plan of what would be called.
+func (a planArgs) planned() (tool.Plan, error) {
+	switch {
+	case a.Tool != "":
+		return a.other()
+	case a.Arguments != nil:
+		return tool.Plan{}, badArgument("tool", "is required with arguments", "name the tool whose arguments they are")
+	case a.Alias == "":
+		return tool.Plan{}, badArgument("alias", "is required", "send a host alias from the inventory, or tool and arguments")
+	case strings.TrimSpace(a.Command) == "":
+		return tool.Plan{}, badArgument("command", "is required", "send a command line, or tool and arguments")
+	}
+	p := commandArgs{Alias: a.Alias, Command: a.Command, MaxSeconds: a.MaxSeconds, MaxOutput: a.MaxOutput}.plan()
+	p.As = "ssh_run"
+	return p, nil
+}
+
+// other is the plan of another tool. What works on several hosts has a decision for
+// each.
+func (a planArgs) other() (tool.Plan, error) {
+	all := All()
+	i := slices.IndexFunc(all, func(t *tool.Tool) bool { return t.Name == a.Tool })
+	switch {
+	case a.Alias != "" || a.Command != "" || a.MaxSeconds != 0 || a.MaxOutput != 0:
+		return tool.Plan{}, badArgument("tool", "is there beside alias, command or a limit", "put all that the tool is given into arguments")
+	case i < 0 || a.Tool == "ssh_plan":
+		return tool.Plan{}, badArgument("tool", "names no tool that can be planned", "name one of the tools that you have")
+	}
+	p, err := all[i].Plan(a.Arguments)
+	var bad *tool.ArgumentError
+	switch {
+	case errors.As(err, &bad):
+		return p, &tool.ArgumentError{Argument: "arguments", Message: "in arguments, " + bad.Message, Remedy: bad.Remedy}
+	case err != nil:
+		return p, err
+	case p.Scope.Tag != "" || p.Onto != nil:
+		return p, badArgument("tool", "works on several hosts", "plan what it would do on each, as with read, write or ssh_run")
+	}
+	p.As = a.Tool
+	return p, nil
 }
 
 type planResult struct {
 	tool.Status
 	Alias     string            `json:"alias,omitempty"`
+	Tool      string            `json:"tool,omitempty" doc:"that was planned, where it is not ssh_run"`
 	Command   string            `json:"command,omitempty" doc:"as submitted"`
 	Canonical string            `json:"canonical,omitempty" doc:"what would be sent"`
 	Hash      string            `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
@@ -31,6 +90,9 @@ type planResult struct {
 	Limits    *planLimits       `json:"limits,omitempty" doc:"in force if it ran now"`
 	Network   *planNetwork      `json:"network,omitempty"`
 	Revisions map[string]string `json:"revisions,omitempty" doc:"bundles that decided"`
+	// Explanation was asked for; without it the note says why there is none.
+	Explanation *tool.Explanation `json:"explanation,omitempty"`
+	Note        string            `json:"note,omitempty"`
 }
 
 type planLimits struct {
@@ -63,10 +125,14 @@ type planNetwork struct {
 
 // planOf is a decision laid open. That a plan is denied is its result, not a
 // failure of the planning, so the status stays ok.
-func planOf(a commandArgs, r tool.Run) planResult {
+func planOf(a planArgs, r tool.Run) planResult {
 	p := planResult{
-		Status: tool.StatusOf(r), Alias: a.Alias, Command: a.Command, Hash: r.Hash,
+		Status: tool.StatusOf(r), Alias: r.Target.Alias, Tool: a.Tool, Command: a.Command, Hash: r.Hash,
 		Digest: r.Digest, Allowed: r.Decision.Allow, Network: networkOf(r.Target), Revisions: r.Decision.Bundles,
+		Explanation: r.Explanation,
+	}
+	if len(r.Unexplained) > 0 {
+		p.Note = "there is no explanation for you: " + r.Unexplained[0].Title + "; " + r.Unexplained[0].Remedy
 	}
 	if doc := r.Plan.Steps[0].Op.Command; doc != nil {
 		p.Canonical = doc.Canonical
@@ -99,11 +165,41 @@ func (r planResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Allowed:
-		return fmt.Sprintf("Allowed on %s: %s\n%s\ndecision %s", r.Alias, r.Canonical, r.Limits, r.DecisionID)
+		return fmt.Sprintf("Allowed%s: %s\n%s\ndecision %s%s", r.where(), cmp.Or(r.Canonical, r.Tool), r.Limits, r.DecisionID, r.why())
 	}
 	denied := r.Status
 	denied.Status = tool.StatusDenied
-	return "Would be denied on " + r.Alias + ". " + denied.Text()
+	return "Would be denied" + r.where() + ". " + denied.Text() + r.why()
+}
+
+// where is the host; what the gateway does itself has none.
+func (r planResult) where() string {
+	if r.Alias == "" {
+		return ""
+	}
+	return " on " + r.Alias
+}
+
+// why is the explanation in short: where the rules that spoke stand, and what
+// would be allowed.
+func (r planResult) why() string {
+	var b strings.Builder
+	if r.Note != "" {
+		b.WriteString("\n" + r.Note)
+	}
+	if r.Explanation == nil {
+		return b.String()
+	}
+	for _, s := range r.Explanation.Spoke {
+		fmt.Fprintf(&b, "\nrule %s (%s:%d)", s.Rule, s.File, s.Line)
+	}
+	for _, c := range r.Explanation.Changes {
+		fmt.Fprintf(&b, "\nwould be allowed: %s", c.What)
+		if c.Command != "" {
+			b.WriteString(": " + c.Command)
+		}
+	}
+	return b.String()
 }
 
 func sshRun() *tool.Tool {

@@ -21,7 +21,11 @@ var examples = map[string][]string{
 	"ssh_ping":          {`{}`},
 	"ssh_list_hosts":    {`{}`},
 	"ssh_describe_host": {`{"alias":"web1"}`},
-	"ssh_plan":          {`{"alias":"web1","command":"df -h | tail -1"}`},
+	"ssh_plan": {
+		`{"alias":"web1","command":"df -h | tail -1"}`,
+		`{"tool":"read","arguments":{"target":"web1","path":"/var/log/app.log"},"explain":true}`,
+		`{"tool":"connect","arguments":{"host":"web9.example","username":"ops"}}`,
+	},
 	"ssh_run": {
 		`{"alias":"web1","command":"uptime"}`,
 		`{"alias":"web1","command":"sudo -n systemctl restart app","max_seconds":30,"max_output_bytes":4096}`,

@@ -7,8 +7,12 @@
 // absolute times are the machine's.
 //
 //	go run ./testdata/bench [-rounds 200] [-hosts 100]
+//	go run ./testdata/bench -replay 1000000 [-fresh 5]
 //
-// It needs sshd and ssh (apt-get install openssh-server openssh-client). What is
+// The second form compares sallyport replay with stock opa over the same inputs,
+// on a log of so many decisions, and nothing else.
+//
+// The first needs sshd and ssh (apt-get install openssh-server openssh-client). What is
 // not installed of python3-paramiko, ansible-core and pssh is left out.
 package main
 
@@ -38,12 +42,19 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 200, "rounds of the warm comparison")
 	hosts := flag.Int("hosts", 100, "hosts of the fan-out")
+	decisions := flag.Int("replay", 0, "decisions to replay; nothing else is measured")
+	fresh := flag.Int("fresh", 5, "of each hundred of them, those with a command of their own")
 	size := flag.Int64("size", 1024, "MiB of the file that is moved")
 	only := flag.Bool("files", false, "compare the moving of files and nothing else")
 	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
+	b.build()
+	if *decisions > 0 {
+		b.replay(*decisions, *fresh)
+		return
+	}
 	b.setUp()
 	if !*only {
 		b.warm(*rounds)
@@ -89,16 +100,19 @@ func (b *bench) must(err error, doing string) {
 	}
 }
 
-func (b *bench) setUp() {
+func (b *bench) build() {
 	var err error
 	b.dir, err = os.MkdirTemp("", "sallyport-bench-")
 	b.must(err, "temporary folder")
 	b.Cleanup(func() { os.RemoveAll(b.dir) })
-	b.sshd = sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{MaxSessions: 10, Config: []string{"SetEnv HOME=" + b.dir}})
-	b.writeConfig()
 	b.binary = filepath.Join(b.dir, "sallyport")
 	out, err := exec.Command("go", "build", "-o", b.binary, "./cmd/sallyport").CombinedOutput()
 	b.must(err, "build: "+string(out))
+}
+
+func (b *bench) setUp() {
+	b.sshd = sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{MaxSessions: 10, Config: []string{"SetEnv HOME=" + b.dir}})
+	b.writeConfig()
 	b.gateway, b.client = b.serve()
 	b.bare = b.dial()
 	b.Cleanup(func() { b.bare.Close() })

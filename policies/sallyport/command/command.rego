@@ -42,7 +42,7 @@ understood(op) if op.command.canonical
 #   remedy: use ssh_run with a command that a granted profile has, or ask the operator
 reasons contains reason.of(rego.metadata.rule(), op.action) if {
 	some op in input.ops
-	not op.action in {"shell.run", "conn.open", "gateway.list", "gateway.read", "gateway.control"}
+	not op.action in {"shell.run", "conn.open", "gateway.list", "gateway.read", "gateway.control", "gateway.explain"}
 	not explained_file(op)
 	not permits(op)
 	not customary(op)

@@ -48,6 +48,10 @@ by_profile := {
 		"op": fixture.leading(fixture.op("file.read", "/etc/os-release"), "/usr/lib/os-release"),
 		"codes": set(),
 	},
+	"link to where another one leads": {
+		"op": fixture.leading(fixture.op("file.read", "/var/log/a"), "/usr/lib/os-release"),
+		"codes": {"file_link"},
+	},
 	"pipe": {"op": fixture.at(fixture.op("file.read", "/var/log/a"), {"type": "fifo"}), "codes": {"file_special"}},
 	"two names": {"op": fixture.at(fixture.op("file.read", "/var/log/a"), {"links": 2}), "codes": {"file_hard_links"}},
 	"no number of names": {
@@ -242,6 +246,13 @@ in_directory(directory, words, ops) := object.union(fixture.run("readonly", [wor
 	ops,
 )})
 
+in_directories(directory, words, others, ops) := object.union(call, {"ops": array.concat(
+	[object.union(call.ops[0], {"command": {"cwd": directory}})],
+	ops,
+)}) if {
+	call := fixture.run("readonly", [words, others])
+}
+
 working := {
 	"nothing of it": {"call": in_directory("/root", ["uptime"], []), "codes": set()},
 	"list of it": {"call": in_directory("/srv", ["ls"], [derived_op("file.list", "/srv")]), "codes": set()},
@@ -257,6 +268,14 @@ working := {
 		"call": in_directory("/srv", ["uptime"], [derived_op("file.write", "/srv")]),
 		"codes": {"file_write"},
 	},
+	"named by another command": {
+		"call": in_directories("/root", ["ls"], ["df", "/root"], [derived_op("file.list", "/root")]),
+		"codes": {"command_path"},
+	},
+	"with another path among its words": {
+		"call": in_directory("/root", ["df", "/srv"], [derived_op("file.list", "/root")]),
+		"codes": {"command_path"},
+	},
 	"another": {"call": in_directory("/root", ["ls", "/srv"], [derived_op("file.list", "/srv")]), "codes": set()},
 }
 
@@ -270,4 +289,11 @@ test_working_directory[name] if {
 test_content if {
 	op := object.union(fixture.run("readonly", [["grep", "x"]]).ops[0], {"content": {"bytes": 5, "digest": "00"}})
 	permitted(object.union(uptime, {"ops": [op]}))
+}
+
+# What was read out of a line is permitted by the command, not by the file.
+test_derived_alone if {
+	op := object.union(fixture.op("file.read", "/srv/a"), {"derived": true, "call": 7})
+	not permitted_at(on_files([op]), governed({}, {"read": srv}))
+	permitted_at(read_of("/srv/a"), governed({}, {"read": srv}))
 }

@@ -42,3 +42,11 @@ test_other_control if {
 permitted_at(call, site) if {
 	command.permit with input as call with data.site as site
 } else := false
+
+# Whoever may reload the gateway may not reload services for that.
+test_reload_is_of_the_gateway if {
+	call := object.union(local, {"ops": fixture.ask("service.control", "reload").ops})
+	site := object.union(fixture.site, {"gateway": {"reload": {"local": true}}})
+	permitted_at(local, site)
+	not permitted_at(call, site)
+}

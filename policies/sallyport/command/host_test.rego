@@ -23,6 +23,11 @@ test_no_other_facet if {
 	not permitted(call)
 }
 
+test_words_of_another_action if {
+	call := object.union(uptime, {"ops": [object.union(facts(["uname", "-snrm"]).ops[0], {"action": "container.run"})]})
+	not permitted(call)
+}
+
 no_use := {
 	"nothing granted": {"allow": fixture.granted({}), "deny": fixture.granted({})},
 	"denied as well": {

@@ -115,6 +115,12 @@ test_denied_in_container[name] if {
 	{reason.detail | some reason in reasons} == {`"rm": rules[0] (policy.yml:10) denies rm`}
 }
 
+test_words_in_container_are_words if {
+	op := {"action": "container.run", "derived": true, "call": 0, "argv": ["cat", "rm"]}
+	call := object.union(on_web([]), {"ops": [op]})
+	command.deny == set() with input as call with data.site as fixture.ruled([], [{"programs": ["rm"], "says": "rm"}])
+}
+
 # Texts that mean a program.
 
 texts := {
@@ -160,6 +166,13 @@ test_meant[name] if {
 		"other operands": [["dd", "if=/y"], set()],
 	}
 	denied_texts(on_web([words])) == found
+}
+
+# What is said of one host is said of no other.
+test_meant_elsewhere[name] if {
+	some name, words in {"program": ["nc", "-l"], "spelling": ["rm", "-fr", "/"]}
+	site := object.union(with_texts, {"hosts": {"web": {"limits": {"deny_substrings": ["other"]}}}})
+	command.deny == set() with input as on_web([words]) with data.site as site
 }
 
 test_meant_around if denied_texts(wrapped([["nc", "-x"]], ["uptime"])) == {"nc "}

@@ -23,7 +23,23 @@ test_line_refused[name] if {
 	tc.codes == codes(tc.call)
 }
 
+# Each of these is enough, although they come together.
+test_line_not_understood[name] if {
+	some name, line in {
+		"nothing that could be sent": object.remove(uptime.ops[0].command, ["canonical"]),
+		"dynamic": object.union(uptime.ops[0].command, {"certainty": "dynamic"}),
+	}
+	not permitted(object.union(uptime, {"ops": [object.union(
+		object.remove(uptime.ops[0], ["command"]),
+		{"command": line},
+	)]}))
+}
+
 refused_lines := {
+	"another action": {
+		"call": object.union(uptime, {"ops": [object.union(uptime.ops[0], {"action": "container.run"})]}),
+		"codes": {"action_not_granted"},
+	},
 	"opaque": {
 		"call": changed(object.union(fixture.opaque("'", {"code": "syntax", "message": "m"}), {"canonical": ""})),
 		"codes": {"command_not_understood"},

@@ -34,6 +34,7 @@ test_refused_without_limits if {
 test_each_is_asked[code] if {
 	some code, call in {
 		"host_unknown": object.union(uptime, {"host": {"alias": "x"}}),
+		"host_kind": object.union(uptime, {"host": {"kind": "network"}}),
 		"network_unresolved": object.union(uptime, {"network": {"address": ""}}),
 		"limit_concurrent": object.union(uptime, {"usage": {"running": {"host": 2}}}),
 		"command_program": fixture.run("readonly", [["id"]]),

@@ -236,3 +236,13 @@ test_concerns[name] if {
 concerns(op) if {
 	file.concerns(op)
 } else := false
+
+# A path of which it is not known where it leads is granted nowhere.
+test_unknown_is_not_granted if {
+	not granted(fixture.op("file.read", "a"), holding("allow", {"any": {"read": srv}}))
+}
+
+test_of_the_host_only if {
+	inside := object.union(reading, {"place": "container"})
+	file.ops == [reading] with input as fixture.call("readonly", [inside, reading])
+}

@@ -60,6 +60,19 @@ admitted := {
 		"rule": ten, "call": object.union(to({}), {"network": {"address": "", "addresses": []}}),
 		"want": false,
 	},
+	"another address beside it": {
+		"rule": ten,
+		"call": object.union(to({}), {"network": {"addresses": array.concat(uptime.network.addresses, [far])}}),
+		"want": true,
+	},
+	"another address is dialled": {
+		"rule": ten,
+		"call": object.union(to({}), {"network": {
+			"address": far.ip,
+			"addresses": array.concat(uptime.network.addresses, [far]),
+		}}),
+		"want": false,
+	},
 	"any name in a network": {"rule": object.union(any_host, ten), "call": to({"hostname": "10.0.0.11"}), "want": true},
 	"through a hop": {"rule": {}, "call": to(hop({})), "want": true},
 	"through the hop": {"rule": by("ops"), "call": to(hop({})), "want": true},
@@ -67,6 +80,8 @@ admitted := {
 	"through one that is called so": {"rule": by("ops"), "call": to(hop({"source": "adhoc"})), "want": false},
 	"in the inventory": {"rule": {}, "call": to({"hostname": "WEB1.lab.example"}), "want": false},
 }
+
+far := fixture.address("192.0.2.1", "11000000000000000000001000000001")
 
 by(alias) := {"any_way": false, "via": {alias: true}}
 
@@ -182,6 +197,14 @@ test_kind_outside if {
 }
 
 hops := {
+	"of the inventory, by a name that is let in outside": {
+		"via": hop({"alias": "x", "hostname": "hop.lab.example"}), "rule": lab,
+		"codes": {"host_hop_not_granted"},
+	},
+	"outside, called like one of the inventory": {
+		"via": outside({"alias": "ops"}), "rule": lab_with(elsewhere),
+		"codes": {"host_adhoc_not_granted"},
+	},
 	"of the inventory": {"via": hop({}), "rule": lab, "codes": set()},
 	"not granted": {"via": hop({"alias": "x"}), "rule": lab, "codes": {"host_hop_not_granted"}},
 	"outside": {"via": outside({}), "rule": lab, "codes": set()},
@@ -210,6 +233,60 @@ test_hops_outside[name] if {
 	site := connecting([tc.rule], {"any": [0]}, {})
 	permits(call, site) == no(tc.codes)
 	codes_at(call, site) == tc.codes
+}
+
+# A host outside is no better reached than one of the inventory.
+test_outside_through[name] if {
+	some name, tc in {
+		"granted": {"via": hop({}), "want": true},
+		"not granted": {"via": hop({"alias": "x"}), "want": false},
+	}
+	permits(to(tc.via), connecting([lab], {"any": [0]}, {})) == tc.want
+}
+
+# What a rule says of the last jump host is about one of the inventory.
+test_through_a_namesake if {
+	by_ops := lab_with(object.union(by("ops"), {"users": {"deploy": true}}))
+	rules := [by_ops, lab_with({"users": {"ops": true}})]
+	via := hop({"hostname": "hop.lab.example", "source": "adhoc"})
+	not permits(to(via), connecting(rules, {"any": [0, 1]}, {}))
+	permits(to(hop({})), connecting(rules, {"any": [0, 1]}, {}))
+}
+
+# Nothing but what there is to open, and to ask, goes before a grant.
+test_before_a_grant[name] if {
+	some name, tc in {
+		"nothing": {"ops": [], "want": false},
+		"opening": {"ops": opened(uptime).ops, "want": true},
+		"a question": {"ops": fixture.ask("gateway.read", "host").ops, "want": true},
+		"a command": {"ops": uptime.ops, "want": false},
+	}
+	site := connecting([lab_with({"class": "bare"})], {"any": [0]}, {})
+	permits(object.union(to({}), {"ops": tc.ops}), site) == tc.want
+}
+
+# A question that comes with an address is about that address.
+test_question_with_an_address if {
+	call := object.union(to({}), {"ops": fixture.ask("gateway.read", "host").ops})
+	permits(call, connecting([lab_with(ten)], {"any": [0]}, {}))
+	not permits(call, connecting([lab_with(elsewhere)], {"any": [0]}, {}))
+}
+
+# What lets in hosts outside is no grant on one of the inventory.
+test_admission_is_for_hosts_outside if {
+	site := object.union(
+		connecting([lab], {"any": [0]}, {}),
+		{"hosts": {"web9": {"class": "bare", "limits": fixture.limits}}},
+	)
+	call := object.union(uptime, {"host": {"alias": "web9", "hostname": "box.lab.example"}})
+	not permits(opened(call), site)
+	permits(opened(to({})), site)
+}
+
+test_opening_a_host_of_no_shell if not permits(opened(object.union(uptime, {"host": {"kind": "network"}})), fixture.site)
+
+test_opening_where_nothing_is_granted if {
+	not permits(opened(uptime), replaced({"allow": none, "deny": none, "files": fixture.no_files}))
 }
 
 # An alias of the caller's own choosing is no alias of the inventory.

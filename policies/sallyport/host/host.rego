@@ -13,12 +13,6 @@ import data.sallyport.lib.reason
 
 permit if {
 	within_reach
-	some _ in granted
-	[op | some op in input.ops; asks_gateway(op)] == []
-}
-
-permit if {
-	within_reach
 	something_granted
 	[op | some op in input.ops; asks_gateway(op)] == []
 }

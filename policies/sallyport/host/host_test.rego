@@ -51,9 +51,11 @@ commands(held) := object.union(none, {"commands": object.union(none, held)})
 test_granted_by_rules[name] if {
 	some name, grants in by_rules
 	site := replaced({"allow": grants, "deny": by_rules.any})
-	some call in [uptime, about({})]
-	permitted(call, site)
-	host.reasons == set() with input as call with data.site as site
+	every call in [uptime, about({})] {
+		host.permit with input as call with data.site as site
+		host.reasons == set() with input as call with data.site as site
+	}
+	call := uptime
 	host.allowing == [{"uptime": ["0.0"]}] with input as call with data.site as site
 	host.denying == [{"uptime": ["0.0"]}] with input as call with data.site as site
 }
@@ -113,7 +115,10 @@ test_hop[name] if {
 	call := changed(hop({"alias": tc.alias}))
 	site := object.union(
 		object.remove(fixture.site, ["classes"]),
-		{"classes": object.union(object.remove(fixture.site.classes, ["ops"]), {"ops": tc.class})},
+		{"classes": object.union(
+			object.remove(fixture.site.classes, ["ops"]),
+			{"ops": object.union({"files": fixture.no_files}, tc.class)},
+		)},
 	)
 	permitted(call, site) == no(tc.codes)
 	reasons := host.reasons with input as call with data.site as site
@@ -201,3 +206,13 @@ codes(call) := {reason.code | some reason in reasons} if {
 }
 
 no(codes) := count(codes) == 0
+
+# What asks for nothing is permitted nothing.
+test_nothing[name] if {
+	some name, call in {
+		"in the gateway": fixture.ask("gateway.list", "hosts"),
+		"on a host where nothing is granted": uptime,
+	}
+	site := replaced({"allow": none, "deny": none, "files": fixture.no_files})
+	not permitted(object.union(call, {"ops": []}), site)
+}

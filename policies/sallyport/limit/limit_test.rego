@@ -115,3 +115,8 @@ permitted(call, site) if {
 } else := false
 
 no(codes) := count(codes) == 0
+
+# Without a limit of its own a package changes none.
+test_custom_without_a_limit if {
+	limit.permit with input as uptime with data.site as fixture.site with data.custom as {"a": {"limits": {"seconds": 0}}}
+}

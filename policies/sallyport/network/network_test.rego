@@ -67,6 +67,15 @@ cases := {
 		"call": to({"addresses": [object.union(uptime.network.addresses[0], {"scope": "multicast"})]}),
 		"codes": {"network_unusable"},
 	},
+	"everybody's address, listed": {
+		"network": closed(ten),
+		"call": to({"addresses": [object.union(uptime.network.addresses[0], {"scope": "multicast"})]}),
+		"codes": {"network_unusable"},
+	},
+	"all of IPv4 is blocked, IPv6 that leads to none": {
+		"network": blocked({"4": {"0": {"": "0.0.0.0/0"}}}), "call": to(with_six),
+		"codes": set(),
+	},
 	"by a hop": {"network": closed(ten), "call": by([other]), "codes": set()},
 	"by a hop that is blocked": {"network": blocked(six), "call": by([other, v6]), "codes": {"network_blocked"}},
 	"by a hop that is not listed": {"network": closed(ten), "call": by([v6]), "codes": {"network_not_allowed"}},

@@ -17,6 +17,14 @@ tail := fixture.rule(0, {
 
 tail_alone := object.union(tail, {"most": 3})
 
+dated := object.union(tail, {"prefix": ["-c", "/opt/x"], "fixed": 2})
+
+alone := fixture.rule(0, {"programs": ["uptime"], "most": 0})
+
+by_path := fixture.rule(0, {
+	"kind": "glob", "programs": ["/opt/x"], "fixed": 0, "patterns": [fixture.pattern("/opt/x*", `^/opt/x( (?s:.)*)?$`)],
+})
+
 restart := fixture.rule(0, {"kind": "structured", "programs": ["sudo"], "prefix": ["systemctl", "restart"]})
 
 time_set := fixture.rule(0, {"kind": "structured", "programs": ["date"], "prefix": ["-s"]})
@@ -48,6 +56,9 @@ allowed := {
 	"prefix": [df, ["df", "-h"]],
 	"prefix and more": [status, ["systemctl", "status", "nginx", "-l", "/x"]],
 	"path": [tail, ["tail", "-n", "5", "/var/log/a"]],
+	"path among the first words": [dated, ["tail", "-c", "/opt/x", "/var/log/a"]],
+	"no words": [alone, ["uptime"]],
+	"glob by a path": [by_path, ["/opt/x", "y"]],
 	"other pattern": [tail, ["tail", "-n", "5", "/srv/a.log"]],
 	"further path": [tail, ["tail", "-n", "5", "/var/log/a", "-q", "/var/log/b"]],
 	"path alone": [tail_alone, ["tail", "-n", "5", "/var/log/a"]],
@@ -68,6 +79,8 @@ test_allowed[name] if {
 
 # The last one is a part of what is wrong with the command.
 refused := {
+	"path in the place of the program": [tail, ["/var/log/a"], `it is called as "/var/log/a"`],
+	"words where there are none": [alone, ["uptime", "x"], "it has 1 words behind the program, not 0"],
 	"too many words": [looks, ["uptime", "a", "b", "c"], "it has 3 words behind the program, not 2"],
 	"by another path": [looks, ["/bin/uptime"], `it is called as "/bin/uptime"`],
 	"by its name, not its path": [looks, ["x"], `it is called as "x"`],
@@ -110,6 +123,10 @@ test_wrapped[name] if {
 		"another verb": [restart, [["sudo"]], ["systemctl", "stop", "x"], false],
 		"own words": [restart, [["sudo", "-n"]], ["systemctl", "restart", "x"], false],
 		"wrapper alone": [fixture.rule(0, {"programs": ["sudo"]}), [["sudo"]], ["id"], false],
+		"wrapper and nothing else": [
+			fixture.rule(0, {"kind": "structured", "programs": ["sudo"]}),
+			[["sudo"]], ["id"], false,
+		],
 		"without it": [restart, [], ["systemctl", "restart", "x"], false],
 		"program alone": [looks, [["sudo"]], ["uptime"], false],
 		"everything": [everything, [["sudo", "-n"], ["nice"]], ["id"], true],
@@ -230,6 +247,19 @@ no_etc := fixture.rule(0, {
 	"patterns": [{"text": "cat /etc/*", "expression": `^cat\s+/etc/(?s:.)*$`, "literal": "cat /etc/"}],
 })
 
+no_verb := fixture.rule(0, {"kind": "structured", "programs": ["systemctl"], "parts": ["stop"]})
+
+no_tail := fixture.rule(0, {
+	"kind": "structured", "programs": ["cat"], "parts": ["-n"], "indices": [2],
+	"patterns": [{"text": "/etc/shadow", "expression": "^/etc/shadow$", "literal": "/etc/shadow"}],
+})
+
+no_last := fixture.rule(0, {"kind": "glob", "patterns": [fixture.pattern("* --last", `^(?s:.)* --last$`)]})
+
+no_long := fixture.rule(0, {"kind": "structured", "programs": ["rm"], "parts": ["--recursive"]})
+
+no_start := fixture.rule(0, {"kind": "structured", "programs": ["rm"], "parts": ["ab*"]})
+
 denied := {
 	"program": [no_rm, ["rm", "x"]],
 	"options in one": [no_rf, ["rm", "-rf", "x"]],
@@ -248,6 +278,9 @@ denied := {
 	"path as a pattern": [no_shadow, ["cat", {"pattern": "/etc/sha*"}]],
 	"path in a pattern": [no_keys, ["cat", {"pattern": "/etc/ssl/a*"}]],
 	"glob": [no_glob, ["rm", "-rf", "x"]],
+	"glob of words in between": [no_last, ["rm", "a", "--last"]],
+	"long option that begins so": [no_long, ["rm", "--rec"]],
+	"word that goes on": [no_start, ["rm", "abc"]],
 	"glob in another order": [no_glob, ["rm", "-r", "x", "-f"]],
 	"glob with an option between": [no_status, ["systemctl", "status", "-l", "postgresql"]],
 	"glob by its path": [no_glob, ["/bin/rm", "-rf", "x"]],
@@ -282,6 +315,13 @@ test_not_denied[name] if {
 	some name, [found, words] in {
 		"one option": [no_rf, ["rm", "-r", "x"]],
 		"a word": [no_rf, ["rm", "r", "f"]],
+		"word that only begins so": [no_verb, ["systemctl", "stopped"]],
+		"pattern that begins otherwise": [no_verb, ["systemctl", {"pattern": "/x*"}]],
+		"words and another path": [no_tail, ["cat", "-n", "/etc/hosts"]],
+		"long option that begins otherwise": [no_long, ["rm", "--verb"]],
+		"short option that begins so": [no_long, ["rm", "-"]],
+		"word that begins otherwise": [no_start, ["rm", "cab"]],
+		"another program's words": [no_last, ["rm", "--last", "a"]],
 		"another verb": [no_stop, ["systemctl", "--now", "start"]],
 		"two dashes": [no_stop, ["systemctl", "stop", "--", "x"]],
 		"another path": [no_shadow, ["cat", "/etc/hosts"]],
@@ -291,6 +331,12 @@ test_not_denied[name] if {
 		"glob and another pattern": [no_etc, ["cat", {"pattern": "/var/log/*"}]],
 	}
 	not denies(found, words)
+}
+
+# What a word is elsewhere no change of directory makes it.
+test_moved_words if {
+	somewhere := {"program": "systemctl", "dir": "", "words": [{"text": "x"}]}
+	not rule.denies(no_verb, rule.heard(somewhere, true))
 }
 
 # What runs a command is called, too.

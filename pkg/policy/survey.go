@@ -1,0 +1,195 @@
+package policy
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+)
+
+// survey knows what the documents of a policy depend on, in two steps. Some
+// documents are small: they do not look at the ops of a call, only at who calls,
+// where, when, how often. The others depend on parts of the input and on the
+// values of small ones. So a limit of calls in a minute makes a difference by
+// whether it is reached, not by each number of calls, and a host by what is
+// granted there, not by its name.
+type survey struct {
+	compiler *ast.Compiler
+	prepare  func(query string) (*rego.PreparedEvalQuery, error)
+	small    []smallDoc
+	index    map[string]int // of small documents, by reference; or one of the below
+	sight    reads          // all that small documents look at
+}
+
+// smallDoc is a small document that a larger one refers to.
+type smallDoc struct {
+	reads *reads
+	query *rego.PreparedEvalQuery
+	known *memo[digest, digest] // what it looks at -> its value
+}
+
+// What else a document may be in the index.
+const (
+	large    = -1
+	constant = -2 // it looks at nothing
+)
+
+// looks is all that a document depends on: with the same places and the same
+// values of small documents it has the same value.
+type looks struct {
+	at    *reads
+	small []int // in survey.small
+}
+
+// smallRoom bounds what is remembered of a small document, in bytes.
+const smallRoom = 2 << 20
+
+// ops is what small documents do not look at: the largest part of an input, in
+// which calls differ most.
+var ops = []string{"ops"}
+
+// looksOf finds what a document depends on. Under with, which replaces parts of
+// input or data, small documents have other values; a document in which there is
+// one depends on the input alone.
+func (s *survey) looksOf(document ast.Ref) (looks, error) {
+	f := following{survey: s, seen: map[*ast.Rule]bool{}, found: looks{at: &reads{}}}
+	if err := f.follow(document); err != nil {
+		return looks{}, err
+	}
+	if f.replaces {
+		return looks{at: readsOf(s.compiler, document)}, nil
+	}
+	slices.Sort(f.found.small)
+	f.found.small = slices.Compact(f.found.small)
+	return f.found, nil
+}
+
+// following goes from rule to rule, up to the small documents.
+type following struct {
+	survey   *survey
+	seen     map[*ast.Rule]bool
+	found    looks
+	replaces bool
+}
+
+func (f *following) follow(ref ast.Ref) error {
+	for _, rule := range rulesBehind(f.survey.compiler, ref) {
+		if f.seen[rule] {
+			continue
+		}
+		f.seen[rule] = true
+		switch i, err := f.survey.classify(rule); {
+		case err != nil:
+			return err
+		case i >= 0:
+			f.found.small = append(f.found.small, i)
+		case i == large:
+			if err := f.into(rule); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// into goes through the text of a rule.
+func (f *following) into(rule *ast.Rule) (err error) {
+	ast.WalkWiths(rule, func(*ast.With) bool {
+		f.replaces = true
+		return true
+	})
+	ast.WalkRefs(rule, func(ref ast.Ref) bool {
+		if ref[0].Equal(ast.DefaultRootDocument) {
+			err = errors.Join(err, f.follow(ref))
+		} else {
+			f.found.at.look(ref)
+		}
+		return false
+	})
+	return err
+}
+
+// classify files the document that a rule is a part of.
+func (s *survey) classify(rule *ast.Rule) (int, error) {
+	document := rule.Ref().GroundPrefix()
+	name := document.String()
+	if i, known := s.index[name]; known {
+		return i, nil
+	}
+	looked := readsOf(s.compiler, document)
+	switch {
+	case looked.none():
+		s.index[name] = constant
+	case len(rule.Head.Args) > 0 || looked.touches(ops):
+		s.index[name] = large
+	default:
+		query, err := s.prepare(name)
+		if err != nil {
+			return 0, err
+		}
+		s.index[name] = len(s.small)
+		s.sight.merge(looked)
+		s.small = append(s.small, smallDoc{looked, query, newMemo[digest, digest](smallRoom)})
+	}
+	return s.index[name], nil
+}
+
+// moment is what is known of one input.
+type moment struct {
+	survey *survey
+	ask    func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error)
+	input  []byte
+	few    []byte    // the part of the input that small documents look at; nil until it is needed
+	values []*digest // of small documents; nil until they are needed
+}
+
+// newMoment looks at an input, through the eyes of an evaluation.
+func (s *survey) newMoment(ctx context.Context, v evaluation, input []byte) *moment {
+	return &moment{survey: s, input: input, values: make([]*digest, len(s.small)), ask: func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error) {
+		v.query, v.input = query, valueOf(input).Value
+		return v.run(ctx)
+	}}
+}
+
+// key is a digest of all that a document depends on. There is none where that
+// cannot be found out: then nothing is remembered.
+func (m *moment) key(l looks) (digest, bool) {
+	text := l.at.prune(make([]byte, 0, len(m.input)+len(l.small)*sha256.Size), m.input)
+	for _, i := range l.small {
+		value, ok := m.value(i)
+		if !ok {
+			return digest{}, false
+		}
+		text = append(text, value[:]...)
+	}
+	return sha256.Sum256(text), true
+}
+
+// value is the digest of what a small document is for the input.
+func (m *moment) value(i int) (digest, bool) {
+	if m.values[i] != nil {
+		return *m.values[i], true
+	}
+	if m.few == nil {
+		m.few = m.survey.sight.prune(nil, m.input)
+	}
+	doc := m.survey.small[i]
+	text := doc.reads.prune(nil, m.few)
+	key := sha256.Sum256(text)
+	value, known := doc.known.get(key)
+	if !known {
+		term, err := m.ask(doc.query, text)
+		switch {
+		case err == nil:
+			value = sha256.Sum256([]byte(term.String()))
+		case !errors.Is(err, errUndefined): // undefined is the zero digest
+			return digest{}, false
+		}
+		doc.known.put(key, value, len(key)+len(value))
+	}
+	m.values[i] = &value
+	return value, true
+}
