@@ -2,12 +2,12 @@ package policy
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -102,9 +102,11 @@ objections contains said if some said in data.custom.two.deny
 `
 
 // numbered is a team's bundle that objects to everything by its revision. No two
-// have one size.
+// have one size, which nginx tells files of one second apart by.
 func numbered(t *testing.T, by signer, team string, n int) []byte {
-	return by.release(t, team, n, fmt.Sprintf("# %s\ndeny contains \"%s-%d\"", strings.Repeat(fmt.Sprintf("%x", n*2654435761), n), team, n))
+	padding := make([]byte, 64*n)
+	_, _ = rand.Read(padding)
+	return by.release(t, team, n, fmt.Sprintf("# %x\ndeny contains \"%s-%d\"", padding, team, n))
 }
 
 // While revisions change under 64 callers, the server stops and comes back, and
