@@ -83,7 +83,9 @@ type revisions struct{ *stack }
 
 var revisionDesc = prometheus.NewDesc("sallyport_bundle_info", "The revision of each active bundle.", []string{"name", "revision", "mode"}, nil)
 
-func (r revisions) Describe(to chan<- *prometheus.Desc) { to <- revisionDesc }
+var behindDesc = prometheus.NewDesc("sallyport_bundle_behind", "Bundles of which the last good revision decides because the newest is refused, or the server unreachable.", []string{"name", "state"}, nil)
+
+func (r revisions) Describe(to chan<- *prometheus.Desc) { to <- revisionDesc; to <- behindDesc }
 
 func (r revisions) Collect(to chan<- prometheus.Metric) {
 	tell := func(mode string, active map[string]string) {
@@ -92,6 +94,9 @@ func (r revisions) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	tell("live", r.engine.Revisions())
+	for name, state := range r.engine.Behind() {
+		to <- prometheus.MustNewConstMetric(behindDesc, prometheus.GaugeValue, 1, name, state)
+	}
 	if r.shadow != nil {
 		tell("shadow", r.shadow.Revisions())
 	}

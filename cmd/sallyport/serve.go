@@ -98,7 +98,7 @@ func serve(c *cobra.Command) error {
 
 func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	set := s.config.Load().Settings
-	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: version, Gateway: s.gateway, Logger: s.log})
+	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: version, Gateway: s.gateway, Logger: s.log, Behind: s.engine.Behind})
 	if set.Transport == "stdio" {
 		return server.ServeStdio(ctx, localCaller(set.Subject), c.InOrStdin(), c.OutOrStdout())
 	}
@@ -188,7 +188,9 @@ func bundlePaths(conf *config.Config) []string {
 		paths = append(paths, main)
 	}
 	for _, b := range conf.Settings.Policy.Bundles {
-		paths = append(paths, b.Path)
+		if b.Path != "" {
+			paths = append(paths, b.Path)
+		}
 	}
 	return paths
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,12 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if len(unknown) > 0 {
 		return fmt.Errorf("toolsets: there is no toolset %s", strings.Join(unknown, ", "))
 	}
+	if !o.dry {
+		if err := s.openAudit(conf, o.stderr); err != nil {
+			return err
+		}
+		s.events = newEvents()
+	}
 	if err := s.openEngine(ctx, conf, o); err != nil {
 		return err
 	}
@@ -94,11 +101,7 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 	if err := s.openRunner(conf); err != nil {
 		return err
 	}
-	if err := s.openAudit(conf, o.stderr); err != nil {
-		return err
-	}
 	s.identities = sshexec.NewIdentities(filepath.Join(conf.Settings.StateDir, "identities"), s.identityMade)
-	s.events = newEvents()
 	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, tallied{s.audit, s.events}, s.reload, s.identities
 	s.gateway = gateway.New(parts)
 	return s.warn(ctx, conf)
@@ -126,18 +129,43 @@ const dryTimeout = 10 * time.Second
 
 func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
 	set := conf.Settings
-	options := policyOptions(set, conf.Secret)
+	options := policyOptions(set, conf.Secrets)
 	options.FullRecords, options.Site, options.Logger = set.Logs.Record == "full", conf.Site(), s.log
 	options.Labels = map[string]string{"app": "sallyport", "version": version}
 	if o.dry {
-		options.Timeout = dryTimeout
+		options.Timeout, options.Offline = dryTimeout, true
 	} else {
+		options.Told = s.bundleChanged
 		if options.Log, err = s.openLog(set.Logs.Decision, o.stderr); err != nil {
 			return fmt.Errorf("decision log: %w", err)
 		}
 	}
 	s.engine, err = policy.New(ctx, options)
+	if err == nil && o.dry {
+		err = notFetched(s.engine)
+	}
 	return ofBundles(err, conf.Settings, conf.Origins)
+}
+
+// notFetched says why what contacts nobody has no policy to ask.
+func notFetched(e *policy.Engine) error {
+	if err := e.Ready(); err != nil {
+		return fmt.Errorf("%w (start serve with this state_dir first: it asks the server and keeps what it gives)", err)
+	}
+	return nil
+}
+
+// bundleChanged puts on record what happened to a bundle of a server.
+func (s *stack) bundleChanged(c policy.BundleChange) {
+	event := audit.Event{Type: audit.Bundle, Subject: c.Bundle, Detail: c.Detail}
+	if c.Detail != "" {
+		event.Failure = "bundle_" + string(c.Kind)
+	} else {
+		event.Detail = string(c.Kind) + " " + c.Revision
+	}
+	if err := (tallied{s.audit, s.events}).Write(context.Background(), event); err != nil {
+		s.log.Error("change of a bundle not on record", "problem", err)
+	}
 }
 
 // openShadow has other policies judge what the engine decides.
@@ -146,7 +174,7 @@ func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOpti
 	if o.dry || !set.Shadow.On() {
 		return nil
 	}
-	options := shadowOptions(set, conf.Secret)
+	options := shadowOptions(set, conf.Secrets)
 	options.Site, options.Logger = conf.Site(), s.log
 	s.shadow, err = policy.NewShadow(ctx, options)
 	if err != nil {
@@ -158,28 +186,53 @@ func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOpti
 
 // policyOptions are the bundles as the settings have them. Secrets are asked for
 // when they are needed.
-func policyOptions(set config.Settings, secret secrets) policy.Options {
+func policyOptions(set config.Settings, secrets func() config.Secrets) policy.Options {
 	o := policy.Options{
 		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
 		Keys: map[string]policy.Key{}, RequireSigned: set.Policy.RequireSigned,
+		KeepDir: filepath.Join(set.StateDir, "bundles"),
 	}
 	for id, key := range set.Policy.Keys {
 		o.Keys[id] = policy.Key{Algorithm: key.Algorithm, Scope: key.Scope, Text: func() (string, error) {
 			if key.Secret() {
-				return secret(key.Key)
+				return secrets().Secret(key.Key)
 			}
 			return key.Key, nil
 		}}
 	}
 	for _, b := range set.Policy.Bundles {
-		o.Bundles = append(o.Bundles, policy.Source{Name: b.Name, Path: b.Path, Signing: (*policy.Signing)(b.Signing)})
+		source := policy.Source{
+			Name: b.Name, Path: b.Path, Signing: (*policy.Signing)(b.Signing), Resource: b.Resource,
+			MinDelay: seconds(b.Polling.MinDelay), MaxDelay: seconds(b.Polling.MaxDelay), LongPoll: seconds(b.Polling.LongPoll),
+			Limit: int64(b.Limit), Persist: b.Persist,
+		}
+		if b.Service != "" {
+			source.Service = bundleService(set.Policy.Services[b.Service], secrets)
+		}
+		o.Bundles = append(o.Bundles, source)
 	}
 	return o
 }
 
+func bundleService(s config.BundleService, secrets func() config.Secrets) *policy.Service {
+	service := &policy.Service{
+		URL: s.URL, OCI: s.OCI, Headers: seconds(s.Headers), Timeout: seconds(s.Download),
+		CACert: s.CACert, SystemCAs: s.SystemCA, Scheme: s.Scheme,
+	}
+	if s.Token != "" {
+		service.Token = func() (string, error) { return secrets().Secret(s.Token) }
+	}
+	if s.Cert != "" {
+		service.Certificate = func() (*tls.Certificate, error) { return secrets().Certificate(s.Cert, s.Key) }
+	}
+	return service
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
 // shadowOptions are the bundles of the shadow, which are held to the same keys.
-func shadowOptions(set config.Settings, secret secrets) policy.Options {
-	o := policyOptions(set, secret)
+func shadowOptions(set config.Settings, secrets func() config.Secrets) policy.Options {
+	o := policyOptions(set, secrets)
 	o.Bundle, o.Custom, o.Bundles = set.Shadow.Bundle, set.Shadow.Custom, nil
 	return o
 }
@@ -224,7 +277,7 @@ func settingOf(f policy.Fault, set config.PolicySettings) string {
 		return "policy"
 	case f.Bundle == set.Bundle:
 		return "policy.bundle"
-	case slices.ContainsFunc(set.Bundles, func(b config.BundleSource) bool { return b.Name == f.Name && b.Path == f.Bundle }):
+	case slices.ContainsFunc(set.Bundles, func(b config.BundleSource) bool { return b.Name == f.Name && (b.Path == "" || b.Path == f.Bundle) }):
 		return "policy.bundles." + f.Name
 	}
 	return "policy.custom"

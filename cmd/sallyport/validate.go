@@ -57,7 +57,7 @@ func validate(c *cobra.Command) (verdict, error) {
 	case errors.As(err, &problems):
 		v.Problems = problems.List
 		if problems.Settings != nil {
-			return v, v.compile(c.Context(), *problems.Settings, problems.Origins, problems.Secret, nil)
+			return v, v.compile(c.Context(), *problems.Settings, problems.Origins, problems.Secrets, nil)
 		}
 		return v, nil
 	case err != nil:
@@ -65,36 +65,45 @@ func validate(c *cobra.Command) (verdict, error) {
 	}
 	v.Dir, v.Hosts, v.Valid = conf.Dir, len(conf.Hosts), true
 	v.Problems = append(v.Problems, conf.Warnings...)
-	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Secret, conf.Site())
+	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Secrets, conf.Site())
 }
-
-// secrets reads what a reference in the configuration leads to.
-type secrets = func(ref string) (string, error)
 
 // compile adds what is wrong with the policies, those that decide and those of the
 // shadow. They are looked at even where the rest does not load, without the
 // operator's data then.
-func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, secret secrets, site any) error {
-	o := policyOptions(set, secret)
-	o.Site, o.Timeout = site, dryTimeout
+func (v *verdict) compile(ctx context.Context, set config.Settings, from config.Origins, secrets func() config.Secrets, site any) error {
+	o := policyOptions(set, secrets)
+	o.Site, o.Timeout, o.Offline = site, dryTimeout, true
 	e, err := policy.New(ctx, o)
 	if err = v.add(ofBundles(err, set, from)); err != nil {
 		return err
 	}
 	if e != nil {
+		v.await(e, from)
 		v.Bundles = e.Revisions()
 		err = e.Close(ctx)
 	}
 	if err != nil || !set.Shadow.On() {
 		return err
 	}
-	o = shadowOptions(set, secret)
+	o = shadowOptions(set, secrets)
 	o.Site, o.Timeout = site, dryTimeout
 	shadow, err := policy.New(ctx, o)
 	if err = v.add(ofShadow(err, set, from)); err != nil || shadow == nil {
 		return err
 	}
 	return shadow.Close(ctx)
+}
+
+// await warns of bundles that only a server has.
+func (v *verdict) await(e *policy.Engine, from config.Origins) {
+	err := e.Ready()
+	if err == nil {
+		return
+	}
+	p := from.Problem("policy.bundles", err.Error(), "serve asks the server; until then, nothing of it can be checked here")
+	p.Severity = config.Warning
+	v.Problems = append(v.Problems, p)
 }
 
 // add takes problems as such and returns any other error.

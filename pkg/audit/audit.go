@@ -45,6 +45,8 @@ const (
 	Invalid  Type = "invalid"  // a call that never got as far as a decision
 	Reload   Type = "reload"   // the configuration was loaded with warnings, loaded again, or could not be
 
+	Bundle Type = "bundle" // one of a server's, by its name as the subject: it decides, or does not
+
 	SessionOpen  Type = "session_open"
 	SessionClose Type = "session_close"
 

@@ -3,7 +3,9 @@ package config
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -30,9 +32,34 @@ type Signing struct {
 // BundleSource is a bundle that is listed by name: the shipped one's, to take
 // its place, or that of one beside it.
 type BundleSource struct {
-	Name    string
-	Path    string   // of a directory or a .tar.gz
-	Signing *Signing `json:",omitempty"` // nil: as policy.require_signed says
+	Name     string
+	Path     string   // of a directory or a .tar.gz; empty for one that a service has
+	Service  string   // the name of one
+	Resource string   // the path there, or the reference in a registry
+	Polling  Polling  // how often to ask
+	Persist  bool     // keep what decides below state_dir
+	Limit    int      // bytes, unpacked
+	Signing  *Signing `json:",omitempty"` // nil: as policy.require_signed says
+}
+
+// Polling is how long to wait between two questions for a newer bundle, and how
+// long a service may hold its answer back until there is one; 0 for not at all.
+type Polling struct {
+	MinDelay, MaxDelay, LongPoll int // seconds
+}
+
+// BundleService is a server of bundles, by the names of OPA's own configuration.
+type BundleService struct {
+	URL      string
+	OCI      bool
+	Headers  int    // seconds until its answer begins
+	Download int    // seconds until it is there
+	CACert   string // path
+	SystemCA bool
+	Token    string // reference of a secret
+	Scheme   string
+	Cert     string // path
+	Key      string // below keys/
 }
 
 // signatureAlgorithms are those that OPA verifies bundles with.
@@ -52,6 +79,9 @@ func (l *loader) bundleFields(p *PolicySettings) fields {
 			key := BundleKey{Algorithm: "RS256"}
 			l.bundleKey(&key, v)
 			p.Keys[name] = key
+		}),
+		"services": l.named("policy.services", func(name string, v value) {
+			p.Services[name] = l.bundleService(v)
 		}),
 		"bundles": l.named("policy.bundles", func(name string, v value) {
 			p.Bundles = append(p.Bundles, l.bundleSource(name, v))
@@ -81,7 +111,16 @@ func (l *loader) bundleKey(k *BundleKey, v value) {
 		"key":       located(&at, prose(&k.Key)),
 		"scope":     text(&k.Scope),
 	}, "key")
-	if !ok || k.Key == "" || k.Secret() {
+	if !ok || k.Key == "" {
+		return
+	}
+	if k.Secret() {
+		ref := k.Key
+		l.later = append(l.later, func(v vault) {
+			if f := v.haveSecret(ref); f != nil {
+				at.fail(f)
+			}
+		})
 		return
 	}
 	if !strings.Contains(k.Key, "-----BEGIN") {
@@ -121,29 +160,135 @@ func publicKey(text string) *fault {
 	return nil
 }
 
-func (l *loader) bundleSource(name string, v value) BundleSource {
-	b := BundleSource{Name: name}
-	var resource string
-	var at place
+func (l *loader) bundleService(v value) BundleService {
+	s := BundleService{Headers: 10, Download: 60, Scheme: "Bearer"}
+	var kind string
+	var ca, cert place
 	v.object(fields{
-		"resource": located(&at, text(&resource, filled)),
-		"signing":  signing(&b.Signing),
-	}, "resource")
+		"url":                             text(&s.URL, serviceURL),
+		"type":                            text(&kind, oneOf("oci")),
+		"response_header_timeout_seconds": integer(&s.Headers, 1, 300),
+		"download_timeout_seconds":        integer(&s.Download, 1, 3600),
+		"tls": func(v value) {
+			v.object(fields{
+				"ca_cert":            located(&ca, text(&s.CACert, filled)),
+				"system_ca_required": boolean(&s.SystemCA),
+			}, "ca_cert")
+		},
+		"credentials": func(v value) {
+			v.object(fields{
+				"bearer": func(v value) {
+					v.object(fields{"token": l.secretReference(&s.Token), "scheme": text(&s.Scheme, name(maxTag))}, "token")
+				},
+				"client_tls": func(v value) {
+					v.object(fields{
+						"cert":        located(&cert, text(&s.Cert, filled)),
+						"private_key": l.keyReference(&s.Key),
+					}, "cert", "private_key")
+				},
+			})
+		},
+	}, "url")
+	s.OCI = kind == "oci"
+	s.CACert, s.Cert = l.mustExist(s.CACert, ca), l.mustExist(s.Cert, cert)
+	if strings.HasPrefix(s.URL, "http:") && (s.Token != "" || s.Cert != "") && !isLoopback(hostOf(s.URL)) {
+		v.fail(faultf("write https://", "url: without TLS the credentials would be there for everyone to read"))
+	}
+	return s
+}
+
+// secretReference stores the reference of a secret that can be had.
+func (l *loader) secretReference(p *string) field {
+	return func(v value) {
+		text(p, filled)(v)
+		l.later = append(l.later, func(vault vault) {
+			if f := vault.haveSecret(*p); *p != "" && f != nil {
+				v.fail(f)
+			}
+		})
+	}
+}
+
+// keyReference stores the path of a private key below keys/.
+func (l *loader) keyReference(p *string) field {
+	return func(v value) {
+		text(p, filled)(v)
+		l.later = append(l.later, func(vault vault) {
+			if f := vault.haveKey(*p); *p != "" && f != nil {
+				v.fail(f)
+			}
+		})
+	}
+}
+
+// serviceURL is the address of a server, without anything that is secret.
+func serviceURL(s string) *fault {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		return faultf("write https:// and the name of the server", "%q is not the address of a server", s)
+	case u.User != nil:
+		return faultf("write it as credentials.bearer", "has a user in it")
+	case u.RawQuery != "" || u.Fragment != "":
+		return faultf("write the path alone", "has a query or a fragment in it")
+	}
+	return nil
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), u.Port())
+}
+
+func (l *loader) bundleSource(name string, v value) BundleSource {
+	b := BundleSource{Name: name, Persist: true, Limit: 256 << 20, Polling: Polling{MinDelay: 60, MaxDelay: 120}}
+	var at place
+	if !v.object(fields{
+		"resource":         located(&at, text(&b.Resource, filled)),
+		"service":          text(&b.Service),
+		"signing":          signing(&b.Signing),
+		"persist":          boolean(&b.Persist),
+		"size_limit_bytes": integer(&b.Limit, 1<<10, 4<<30),
+		"polling":          polling(&b.Polling),
+	}) {
+		return b
+	}
 	if slices.Contains(reservedBundles, name) {
 		v.fail(faultf("give the bundle another name", "%q is the name of the data from policy.yml", name))
 	}
-	path, isFile := strings.CutPrefix(resource, "file://")
+	path, isFile := strings.CutPrefix(b.Resource, "file://")
 	switch {
-	case resource == "":
-	case !isFile:
-		at.fail(faultf("write file:// and a path, relative to the configuration directory or from /", "%q names no file", resource))
-	default:
+	case isFile && b.Service != "":
+		at.fail(faultf("remove service, or name a path of the server", "is a file, which no service has"))
+	case isFile:
 		if unescaped, err := url.PathUnescape(path); err == nil {
 			path = unescaped
 		}
-		b.Path = l.mustExist(path, at)
+		b.Path, b.Resource = l.mustExist(path, at), ""
+	case b.Service == "":
+		v.fail(faultf("name one of policy.services as service, or write resource: file://PATH", "comes from nowhere"))
+	case strings.ContainsAny(b.Resource, "?#"):
+		at.fail(faultf("write the path alone", "has a query or a fragment in it"))
+	case b.Resource == "":
+		b.Resource = "bundles/" + name
 	}
 	return b
+}
+
+func polling(p *Polling) field {
+	return func(v value) {
+		v.object(fields{
+			"min_delay_seconds":            integer(&p.MinDelay, 1, 86_400),
+			"max_delay_seconds":            integer(&p.MaxDelay, 1, 86_400),
+			"long_polling_timeout_seconds": integer(&p.LongPoll, 1, 3600),
+		})
+		if p.MinDelay > p.MaxDelay {
+			v.fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", p.MinDelay, p.MaxDelay))
+		}
+	}
 }
 
 func signing(p **Signing) field {
@@ -154,14 +299,11 @@ func signing(p **Signing) field {
 	}
 }
 
-// checkBundles is what no single value of policy: shows.
+// checkBundles is what no single value of policy: shows. A bundle that leads
+// nowhere is left out.
 func (l *loader) checkBundles(p *PolicySettings, v vault) {
-	for _, id := range sortedKeys(p.Keys) {
-		if key := p.Keys[id]; key.Secret() && key.Key != "" {
-			if f := v.haveSecret(key.Key); f != nil {
-				l.origins.at("policy.keys." + id).fail(f)
-			}
-		}
+	for _, check := range l.later {
+		check(v)
 	}
 	if p.RequireSigned && len(p.Keys) == 0 {
 		l.origins.at("policy.require_signed").fail(faultf("add the public key of whoever signs to policy.keys", "there is no key to verify signatures with"))
@@ -174,6 +316,7 @@ func (l *loader) checkBundles(p *PolicySettings, v vault) {
 		if b.Name == MainBundle && p.Bundle != "" {
 			at.fail(faultf("keep one of the two", "policy.bundle names that bundle, too"))
 		}
+		l.checkService(p, b, at)
 		if b.Signing == nil {
 			continue
 		}
@@ -184,6 +327,29 @@ func (l *loader) checkBundles(p *PolicySettings, v vault) {
 		case id != "" && !known:
 			at.fail(unknownFault(id, "keyid", "policy.keys", sortedKeys(p.Keys)))
 		}
+	}
+	p.Bundles = slices.DeleteFunc(p.Bundles, func(b BundleSource) bool {
+		_, served := p.Services[b.Service]
+		return b.Path == "" && !served
+	})
+}
+
+// ociReference is a registry, a repository, and a tag or a digest.
+var ociReference = regexp.MustCompile(`^[^/@]+(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$`)
+
+// checkService sees that a bundle's service is there and can have it.
+func (l *loader) checkService(p *PolicySettings, b BundleSource, at place) {
+	if b.Service == "" {
+		return
+	}
+	service, known := p.Services[b.Service]
+	switch {
+	case !known:
+		at.fail(unknownFault(b.Service, "service", "policy.services", sortedKeys(p.Services)))
+	case service.OCI && !ociReference.MatchString(b.Resource):
+		at.fail(faultf("write it with the registry and a tag, as in registry.example.com/team/policy:1", "resource %q is not a reference", b.Resource))
+	case strings.HasPrefix(service.URL, "http:") && !isLoopback(hostOf(service.URL)) && b.Signing == nil && !p.RequireSigned:
+		at.warn(faultf("write https://, or have it signed", "comes without TLS and without a signature, so anyone on the way can write the policy"))
 	}
 }
 

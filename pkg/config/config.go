@@ -118,8 +118,8 @@ func (c *Config) HostsByTag(tag string) []Host {
 // Site is the document for policies.
 func (c *Config) Site() Site { return c.site }
 
-// Secret is the secret that a reference leads to, read when it is needed.
-func (c *Config) Secret(ref string) (string, error) { return c.vault.reveal(ref) }
+// Secrets are what references in the configuration lead to.
+func (c *Config) Secrets() Secrets { return Secrets{c.vault} }
 
 // Digest is the SHA-256, in hex, of the files that were loaded.
 func (c *Config) Digest() string { return c.digest }
@@ -147,6 +147,7 @@ type loader struct {
 
 	settled *Settings // as far as they could be read
 	vaulted vault
+	later   []func(vault) // checks of secrets that settings name, whose places they say, too
 	origins Origins
 }
 

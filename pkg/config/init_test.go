@@ -126,15 +126,21 @@ func TestInitComments(t *testing.T) {
 		must(t, os.WriteFile(path, b, 0o600))
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "keys/id_ed25519"), fakeKey("id"), 0o600))
+	public, err := os.ReadFile(filepath.Join(configs, "good/bundles/keys/release.pem"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "keys/release.pem"), public, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "keys/gateway.pem"), nil, 0o600))
 	c, err := Load(Options{Dir: dir, Env: noEnv, WithoutSecrets: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(c.Settings.Tokens) != 1 || c.Settings.Logs.Audit.File == "" || len(c.Site().Classes) < 2 ||
-		len(c.Site().Files) != 2 || len(c.Site().Adhoc) != 1 {
+		len(c.Site().Files) != 2 || len(c.Site().Adhoc) != 1 || len(c.Settings.Policy.Keys) != 1 || c.Settings.Policy.Bundles[0].Resource == "" {
 		t.Fatal("the comments are not in effect")
 	}
 	c.Settings.Tokens, c.Settings.Logs = defaults.Tokens, defaults.Logs
+	was := &defaults.Policy
+	c.Settings.Policy.Keys, c.Settings.Policy.Services, c.Settings.Policy.Bundles = was.Keys, was.Services, was.Bundles
 	if diff := cmp.Diff(defaults, c.Settings); diff != "" {
 		t.Errorf("the comments show other defaults (-default +comment):\n%s", diff)
 	}

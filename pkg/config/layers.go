@@ -26,7 +26,7 @@ func (l *loader) settings() Settings {
 	ly := layers{viper.New()}
 	l.origins = Origins{l.place(settingsFile), map[string]place{}}
 	ly.viper.SetDefault("tokens", []Token{})
-	named := PolicySettings{Keys: map[string]BundleKey{}, Bundles: []BundleSource{}}
+	named := PolicySettings{Keys: map[string]BundleKey{}, Services: map[string]BundleService{}, Bundles: []BundleSource{}}
 	for _, s := range settingTable {
 		if s.def != nil {
 			ly.viper.SetDefault(s.key, s.def)
@@ -44,7 +44,7 @@ func (l *loader) settings() Settings {
 	if err := ly.viper.UnmarshalExact(&s); err != nil {
 		l.place(settingsFile).fail(faultf("compare it with what sallyport init writes", "%v", err))
 	}
-	s.Policy.Keys, s.Policy.Bundles = named.Keys, named.Bundles
+	s.Policy.Keys, s.Policy.Services, s.Policy.Bundles = named.Keys, named.Services, named.Bundles
 	l.checkSettings(&s)
 	return s
 }
@@ -170,7 +170,7 @@ func (l *loader) envLayer() map[string]any {
 			values[s.key] = x
 		}
 	}
-	for _, key := range []string{"tokens", "policy.keys", "policy.bundles"} {
+	for _, key := range []string{"tokens", "policy.keys", "policy.services", "policy.bundles"} {
 		if name := settingEnv(key); l.env(name) != "" {
 			place{report: l.report, file: name}.fail(faultf("unset it", "%s can be written in %s only", key, settingsFile))
 		}

@@ -58,8 +58,8 @@ type Problems struct {
 	vault vault
 }
 
-// Secret is the secret that a reference in the settings leads to.
-func (p *Problems) Secret(ref string) (string, error) { return p.vault.reveal(ref) }
+// Secrets are what references in the settings lead to.
+func (p *Problems) Secrets() Secrets { return Secrets{p.vault} }
 
 // Error has one problem on each line. Warnings are about a configuration that
 // nobody uses, so they are left out.

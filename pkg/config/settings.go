@@ -95,9 +95,10 @@ type PolicySettings struct {
 	Timeout time.Duration `mapstructure:"timeout"`
 	// RequireSigned has no bundle but the embedded one decide without a
 	// signature by one of the Keys.
-	RequireSigned bool                 `mapstructure:"require_signed"`
-	Keys          map[string]BundleKey `mapstructure:"keys"`
-	Bundles       []BundleSource       `mapstructure:"bundles"` // in file order
+	RequireSigned bool                     `mapstructure:"require_signed"`
+	Keys          map[string]BundleKey     `mapstructure:"keys"`
+	Services      map[string]BundleService `mapstructure:"services"`
+	Bundles       []BundleSource           `mapstructure:"bundles"` // in file order
 }
 
 // ShadowSettings say which policies judge once more what was decided, without

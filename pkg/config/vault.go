@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"io/fs"
@@ -214,15 +215,6 @@ func (v vault) secret(ref string) (string, *fault) {
 	return v.fromFile(name)
 }
 
-// reveal is a secret for whoever wants to know no more than why there is none.
-func (v vault) reveal(ref string) (string, error) {
-	s, f := v.secret(ref)
-	if f != nil {
-		return "", f
-	}
-	return s, nil
-}
-
 // variables are those in which a bare name is looked for, in order.
 func (v vault) variables(name string) []string {
 	var names []string
@@ -324,4 +316,32 @@ func unquoted(s string) string {
 		return s[1 : n-1]
 	}
 	return s
+}
+
+// Secrets are what references lead to, read when they are asked for: one that
+// was exchanged counts at once.
+type Secrets struct{ vault vault }
+
+// Secret is the secret of a reference.
+func (s Secrets) Secret(ref string) (string, error) {
+	text, f := s.vault.secret(ref)
+	if f != nil {
+		return "", f
+	}
+	return text, nil
+}
+
+// Certificate is a client's certificate from a file, and its private key from
+// keys/.
+func (s Secrets) Certificate(file, key string) (*tls.Certificate, error) {
+	public, err := readFile(file, maxKeyFile)
+	if err != nil {
+		return nil, about("certificate "+file, asFault(err, "put the certificate there"))
+	}
+	private, f := s.vault.key(key)
+	if f != nil {
+		return nil, f
+	}
+	pair, err := tls.X509KeyPair(public, private)
+	return &pair, err
 }

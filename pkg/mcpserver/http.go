@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -188,6 +189,10 @@ func (e *endpoint) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	io.WriteString(w, "ready\n")
+	behind := e.server.behind()
+	for _, name := range slices.Sorted(maps.Keys(behind)) {
+		fmt.Fprintf(w, "bundle %s: the last good revision decides (%s)\n", name, behind[name])
+	}
 }
 
 // ListenAndServe serves HTTP until ctx is done. Then it takes no more requests,

@@ -75,6 +75,9 @@ type Options struct {
 	Gateway Gateway
 	Logger  *slog.Logger     // default: none
 	Now     func() time.Time // default: time.Now
+	// Behind names the bundles of which the last good revision decides, and says
+	// why, for /readyz to tell; default: none.
+	Behind func() map[string]string
 }
 
 // Server is an MCP server. It is safe for concurrent use.
@@ -83,6 +86,7 @@ type Server struct {
 	mcp     *server.MCPServer
 	log     *slog.Logger
 	now     func() time.Time
+	behind  func() map[string]string
 
 	heartbeat time.Duration // between signs of life from a silent call
 	pace      time.Duration // for a client to send a request, or to take a piece of an answer
@@ -98,7 +102,7 @@ type Server struct {
 // New makes a server; it serves nothing yet.
 func New(o Options) *Server {
 	s := &Server{
-		gateway: o.Gateway, log: o.Logger, now: o.Now,
+		gateway: o.Gateway, log: o.Logger, now: o.Now, behind: o.Behind,
 		heartbeat: 10 * time.Second, pace: 30 * time.Second, grace: 300 * time.Millisecond, patience: 10 * time.Second,
 		registered: map[string]*tool.Tool{},
 	}
@@ -107,6 +111,9 @@ func New(o Options) *Server {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.behind == nil {
+		s.behind = func() map[string]string { return nil }
 	}
 	s.mcp = s.newMCP(o.Name, o.Version)
 	return s

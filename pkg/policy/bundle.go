@@ -16,10 +16,9 @@ import (
 // mainBundleName is the bundle with the entry point.
 const mainBundleName = "sallyport"
 
-// loadBundles reads the bundles from where they come. It goes on after one that
-// cannot be read.
-func (e *Engine) loadBundles() (map[string]*bundle.Bundle, Faults) {
-	bundles := map[string]*bundle.Bundle{}
+// images reads what is on disk. It goes on after one that cannot be read.
+func (e *Engine) images() (map[string]image, Faults) {
+	images := map[string]image{}
 	var faults Faults
 	names := map[string]bool{siteBundleName: true}
 	for _, s := range e.sources {
@@ -30,24 +29,50 @@ func (e *Engine) loadBundles() (map[string]*bundle.Bundle, Faults) {
 			continue
 		}
 		names[s.Name] = true
-		b, err := e.loadBundle(s)
+		if s.Service != nil {
+			continue
+		}
+		img, err := imageOf(s.Path)
+		if err == nil {
+			images[s.Name] = img
+		}
+		faults = append(faults, s.faults(err)...)
+	}
+	return images, faults
+}
+
+// bundles makes bundles of images, in the same way.
+func (e *Engine) bundles(images map[string]image) (map[string]*bundle.Bundle, Faults) {
+	bundles := map[string]*bundle.Bundle{}
+	var faults Faults
+	for _, s := range e.sources {
+		img, there := images[s.Name]
+		if !there {
+			continue
+		}
+		b, err := e.readImage(s, img)
+		if err == nil {
+			err = e.set.kept.notOlder(s.Name, b)
+		}
 		if err == nil {
 			bundles[s.Name] = b
 		}
-		for _, f := range faultsOf(err, "name a directory, or a .tar.gz that sallyport policy build or opa build wrote") {
-			f.Name, f.Bundle = s.Name, s.where()
-			faults = append(faults, f)
-		}
+		faults = append(faults, s.faults(err)...)
 	}
 	return bundles, faults
 }
 
-func (e *Engine) loadBundle(s Source) (*bundle.Bundle, error) {
-	img, err := imageOf(s.Path)
-	if err != nil {
-		return nil, err
+// faults are an error of a source as such.
+func (s Source) faults(err error) Faults {
+	remedy := "name a directory, or a .tar.gz that sallyport policy build or opa build wrote"
+	if s.Service != nil {
+		remedy = "have the server give a .tar.gz that sallyport policy build or opa build wrote"
 	}
-	return e.readImage(s, img)
+	faults := faultsOf(err, remedy)
+	for i := range faults {
+		faults[i].Name, faults[i].Bundle = s.Name, s.where()
+	}
+	return faults
 }
 
 // readImage makes a bundle of what a source gave. The shipped one came with the

@@ -61,6 +61,13 @@ type Options struct {
 	// is taken without one.
 	Keys          map[string]Key
 	RequireSigned bool
+	// KeepDir is where bundles of servers are kept; empty to keep none.
+	KeepDir string
+	// Offline asks no server and keeps nothing: what was kept decides.
+	Offline bool
+	// Told hears of each change of a bundle that comes from a server, one at a
+	// time. It must not call the engine.
+	Told func(BundleChange)
 	// Site is the operator's data in the shape of [Site]: that type, or
 	// anything that marshals to the same JSON. Nil is an empty site.
 	Site    any
@@ -89,8 +96,13 @@ type Engine struct {
 	sources []Source // of the bundles, the one that decides first
 	seal    seal
 
-	activating sync.Mutex // one activation at a time
-	closed     atomic.Bool
+	revising  sync.Mutex // one change of the set at a time; guards it
+	set       bundleSet
+	told      func(BundleChange)
+	offline   bool
+	downloads downloads
+	lag       atomic.Pointer[lag]
+	closed    atomic.Bool
 
 	shadow atomic.Pointer[cast]
 
@@ -106,16 +118,17 @@ type Stats struct {
 
 // New loads the bundles and the site. It fails where an engine could only
 // refuse: a bundle that does not pass the gate, a site that does not validate.
+// Where a bundle is still to come from a server, the engine refuses until it is
+// there; New waits for it a little.
 func New(ctx context.Context, o Options) (*Engine, error) {
-	site, err := siteBundle(o.Site)
-	if err != nil {
+	if _, err := siteBundle(o.Site); err != nil {
 		return nil, err
 	}
 	e := newEngine(o)
 	if err := e.start(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.load(ctx, site); err != nil {
+	if err := e.begin(ctx, o.Site); err != nil {
 		_ = e.Close(ctx) // of an engine that has decided nothing
 		return nil, err
 	}
@@ -137,6 +150,8 @@ func newEngine(o Options) *Engine {
 		e.now = time.Now
 	}
 	e.labels = labels(o.Labels, e.newID())
+	e.set = newSet(e.sources, archives{dir: o.KeepDir, log: e.logger})
+	e.told, e.offline = o.Told, o.Offline
 	return e
 }
 
@@ -185,8 +200,6 @@ func parserOptions() ast.ParserOptions {
 // activate puts bundles through the gate and makes them, in one transaction,
 // what decides, unless there are faults already.
 func (e *Engine) activate(ctx context.Context, bundles map[string]*bundle.Bundle, faults Faults) error {
-	e.activating.Lock()
-	defer e.activating.Unlock()
 	compiler := ast.NewCompiler()
 	params := storage.WriteParams
 	params.Context = storage.NewContext()
@@ -210,6 +223,9 @@ func (e *Engine) committed(txn storage.Transaction) {
 	if err != nil && !storage.IsNotFound(err) { // OPA's own start activates nothing
 		e.logger.Error("policy not usable; every call is refused", "err", err)
 	}
+	if r != nil && r.bundles[mainBundleName] == "" {
+		r = nil // nothing has been activated yet
+	}
 	if r != nil {
 		r.hostFacts = hostFactsOf(e.manager.GetCompiler())
 	}
@@ -218,25 +234,17 @@ func (e *Engine) committed(txn storage.Transaction) {
 
 // Reload reads the bundles again and makes them, with other site data, what
 // decides, all at once. If anything of it does not validate or does not pass the
-// gate, the error says why and the last good policy and data stay.
+// gate, the error says why and the last good policy and data stay. Servers are
+// asked again, too; what they have comes later.
 func (e *Engine) Reload(ctx context.Context, site any) error {
-	b, err := siteBundle(site)
-	if err != nil {
+	if _, err := siteBundle(site); err != nil {
 		return err
 	}
-	return e.load(ctx, b)
-}
-
-// load reads the bundles and activates them with the site's. Where one cannot be
-// read, the others are held against the gate all the same, for what else is
-// wrong.
-func (e *Engine) load(ctx context.Context, site *bundle.Bundle) error {
-	bundles, faults := e.loadBundles()
-	if bundles[mainBundleName] == nil {
-		return e.blame(faults)
+	if err := e.reread(ctx, site); err != nil {
+		return err
 	}
-	bundles[siteBundleName] = site
-	return e.blame(e.activate(ctx, bundles, faults))
+	e.downloads.again()
+	return nil
 }
 
 // Revisions names what decides: the revision of each active bundle.
@@ -255,13 +263,15 @@ var (
 // Ready says why decisions would be refused whatever is asked; nil if they
 // would not.
 func (e *Engine) Ready() error {
-	switch {
+	switch behind := e.lag.Load(); {
 	case e.closed.Load():
 		return errClosed
-	case e.active.Load() == nil:
-		return errNotActive
+	case e.active.Load() != nil:
+		return nil
+	case behind != nil:
+		return behind
 	}
-	return nil
+	return errNotActive
 }
 
 // Stats counts what happened since the start.
@@ -273,6 +283,7 @@ func (e *Engine) Stats() Stats {
 // caller's to close.
 func (e *Engine) Close(ctx context.Context) error {
 	if !e.closed.Swap(true) && e.manager != nil {
+		e.downloads.stop()
 		e.manager.Stop(ctx)
 	}
 	return nil
@@ -312,7 +323,7 @@ func (e *Engine) judge(ctx context.Context, rec *record) {
 	if err := e.Ready(); err != nil {
 		rec.fail(failNotReady, err)
 	} else {
-		rec.bundles = r.bundles
+		rec.bundles, rec.lag = r.bundles, e.lag.Load()
 		e.evaluate(ctx, r, txn, rec)
 	}
 	e.write(ctx, r, txn, rec)

@@ -126,13 +126,19 @@ func acceptable(o *bundle.ActivateOpts, name string, b *bundle.Bundle) *Fault {
 	if err != nil && !storage.IsNotFound(err) {
 		return &Fault{Message: err.Error()}
 	}
-	if was, is := serial(active), serial(b.Manifest.Metadata); is < was {
-		return &Fault{
-			Message: fmt.Sprintf("metadata.serial is %d, but %d is active; an old bundle is not taken back", is, was),
-			Remedy:  "raise metadata.serial in its .manifest",
-		}
+	return older(b, serial(active))
+}
+
+// older refuses a bundle that was released before one that has decided.
+func older(b *bundle.Bundle, was int64) *Fault {
+	is := serial(b.Manifest.Metadata)
+	if is >= was {
+		return nil
 	}
-	return nil
+	return &Fault{
+		Message: fmt.Sprintf("metadata.serial is %d, but %d is active; an old bundle is not taken back", is, was),
+		Remedy:  "raise metadata.serial in its .manifest",
+	}
 }
 
 // serial counts the releases of a bundle; a signature alone would let an old

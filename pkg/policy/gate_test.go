@@ -62,7 +62,18 @@ func logBundle(t testing.TB, rego string) string {
 // loadMain reads a bundle to decide with, the shipped one if the path is empty.
 func loadMain(path string) (*bundle.Bundle, error) {
 	e := newEngine(Options{Bundle: path})
-	return e.loadBundle(e.sources[0])
+	img, err := imageOf(path)
+	if err != nil {
+		return nil, err
+	}
+	return e.readImage(e.sources[0], img)
+}
+
+// fromDisk reads an engine's bundles as a start does.
+func fromDisk(e *Engine) (map[string]*bundle.Bundle, Faults) {
+	images, faults := e.images()
+	bundles, more := e.bundles(images)
+	return bundles, append(faults, more...)
 }
 
 // badBundles are bundles that must not decide, and what the refusal has to
@@ -155,7 +166,7 @@ func TestGate(t *testing.T) {
 			if !errors.As(err, &said) || slices.ContainsFunc(said, func(f Fault) bool { return f.Message == "" || f.Remedy == "" }) {
 				t.Errorf("%q are not faults, or one is without a remedy", err)
 			}
-			bundles, faults := newEngine(bad.o).loadBundles()
+			bundles, faults := fromDisk(newEngine(bad.o))
 			if faults != nil {
 				return // it does not even load
 			}

@@ -192,8 +192,8 @@ var (
 func signatureFault(err error) Fault {
 	f := Fault{Message: "signature: " + message(err), Remedy: "take the bundle as it was signed, or sign what it is now"}
 	switch {
-	case errors.Is(err, errUnsigned):
-		f.Message, f.Remedy = errUnsigned.Error(), "sign it, as in: opa sign --signing-key KEY --bundle DIR"
+	case errors.Is(err, errUnsigned), strings.Contains(f.Message, "missing .signatures.json"):
+		f.Message, f.Remedy = errUnsigned.Error(), "sign it, as in: opa sign --signing-key KEY --bundle . in its directory"
 	case strings.Contains(f.Message, "verification key"):
 		f.Remedy = "add the key under that name to policy.keys, or sign with one that is there"
 	case strings.Contains(f.Message, "scope mismatch"):

@@ -46,6 +46,7 @@ type record struct {
 	value    ast.Value // the input as evaluated; nil if nothing was
 	mark     Mark
 	bundles  map[string]string
+	lag      *lag // of those, if there is any
 	result   *result
 	err      error
 	decision tool.Decision
@@ -119,6 +120,9 @@ func (r *record) event(labels map[string]string) *event {
 	if r.err != nil {
 		last := r.decision.Reasons[len(r.decision.Reasons)-1]
 		e.Error = &eventError{Code: last.Code, Message: r.err.Error()}
+	}
+	if r.lag != nil {
+		e.Custom["bundles_behind"] = r.lag.states()
 	}
 	maps.Copy(e.Custom, r.mark.Custom)
 	return e

@@ -147,7 +147,7 @@ func TestSignatures(t *testing.T) {
 				Bundles: []Source{{Name: "team", Path: dir, Signing: tc.signing}},
 				Keys:    map[string]Key{"team": team.key()}, RequireSigned: !tc.lax,
 			})
-			bundles, faults := e.loadBundles()
+			bundles, faults := fromDisk(e)
 			switch err := faults.orNil(); {
 			case tc.want == "" && (err != nil || bundles["team"] == nil):
 				t.Error(err)

@@ -1,8 +1,12 @@
 package policy
 
 import (
+	"cmp"
+	"crypto/tls"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
 )
@@ -23,20 +27,57 @@ type Signing struct {
 	Scope string // in place of the key's
 }
 
-// Source is where a bundle comes from.
+// Source is where a bundle comes from: a place on disk, or a server.
 type Source struct {
 	// Name is that under which decisions give the bundle's revision. The one
 	// called sallyport takes the place of the shipped one.
 	Name    string
 	Path    string // of a directory or a .tar.gz
 	Signing *Signing
+
+	Service  *Service // nil: it is on disk
+	Resource string   // its path there, or with OCI its whole reference
+	// MinDelay and MaxDelay are how long it may be between two questions for a
+	// newer one. With LongPoll, a server that can holds the answer back for so
+	// long until there is one.
+	MinDelay, MaxDelay, LongPoll time.Duration
+	Limit                        int64 // bytes that it may have, unpacked; default maxImage
+	Persist                      bool  // keep what decides, to start from where the server is away
+}
+
+// Service is a server of bundles.
+type Service struct {
+	URL string // with https:// or http://
+	OCI bool   // it is a registry
+	// Headers is how long it may take to begin an answer, and Timeout to end it.
+	Headers, Timeout time.Duration
+	CACert           string // path of the authorities it may be certified by; empty for the system's
+	SystemCAs        bool   // those of the system, too
+	// Token, where there is one, is asked for each time and sent under Scheme,
+	// such as Bearer.
+	Token  func() (string, error)
+	Scheme string
+	// Certificate, where there is one, shows who asks.
+	Certificate func() (*tls.Certificate, error)
 }
 
 // shipped says that a source is what comes with the program.
-func (s Source) shipped() bool { return s.Name == mainBundleName && s.Path == "" }
+func (s Source) shipped() bool {
+	return s.Name == mainBundleName && s.Path == "" && s.Service == nil
+}
 
 // where tells a reader of faults where a bundle is.
-func (s Source) where() string { return s.Path }
+func (s Source) where() string {
+	switch {
+	case s.Service == nil:
+		return s.Path
+	case s.Service.OCI:
+		return s.Resource
+	}
+	return strings.TrimSuffix(s.Service.URL, "/") + "/" + strings.TrimPrefix(s.Resource, "/")
+}
+
+func (s Source) limit() int64 { return cmp.Or(s.Limit, maxImage) }
 
 // sourcesOf are all bundles but the site's, the one that decides first. Its path
 // is empty for the shipped one.
