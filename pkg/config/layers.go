@@ -266,7 +266,7 @@ func (l *loader) checkSettings(s *Settings) {
 	l.checkBundlePaths("shadow", &s.Shadow.Bundle, &s.Shadow.Custom)
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
 	s.StateDir = l.relative(s.StateDir)
-	l.checkUpload(&s.Logs.Upload, s.StateDir)
+	l.checkUpload(&s.Logs.Upload, s.Policy.Services, s.StateDir)
 }
 
 func (l *loader) checkBundlePaths(key string, main *string, custom *[]string) {
@@ -296,7 +296,7 @@ func (l *loader) checkLog(sink *LogSink, key string, uploaded bool) {
 }
 
 // checkUpload refuses settings of an upload that there is not.
-func (l *loader) checkUpload(u *Upload, stateDir string) {
+func (l *loader) checkUpload(u *Upload, services map[string]BundleService, stateDir string) {
 	const key = "logs.upload."
 	if u.Service == "" {
 		for _, s := range settingTable {
@@ -306,8 +306,13 @@ func (l *loader) checkUpload(u *Upload, stateDir string) {
 		}
 		return
 	}
+	if _, known := services[u.Service]; !known {
+		l.origins.at(key + "service").fail(unknownFault(u.Service, "service", "policy.services", sortedKeys(services)))
+	} else if services[u.Service].OCI {
+		l.origins.at(key + "service").fail(faultf("name another", "%s is a registry, which takes no logs", u.Service))
+	}
 	if u.Reporting.MinDelaySeconds > u.Reporting.MaxDelaySeconds {
-		l.origins.at(key+"reporting.min_delay_seconds").fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", u.Reporting.MinDelaySeconds, u.Reporting.MaxDelaySeconds))
+		l.origins.at(key + "reporting.min_delay_seconds").fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", u.Reporting.MinDelaySeconds, u.Reporting.MaxDelaySeconds))
 	}
 	if u.Buffer = l.relative(u.Buffer); u.Buffer == "" {
 		u.Buffer = filepath.Join(stateDir, "decision-log")
