@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -151,6 +152,8 @@ func (s *stack) reloadOnChange(ctx context.Context) {
 	defer files.close()
 	rest := time.NewTimer(settle)
 	rest.Stop()
+	// Loading takes twice the memory that it leaves in use.
+	debug.FreeOSMemory()
 	for {
 		select {
 		case <-ctx.Done():
