@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -55,7 +56,23 @@ func (s *stack) gauges() []gauge {
 			gauge{"shadow_unseen_total", "Decisions that it was not shown because too many waited.", true, func() float64 { return float64(s.shadow.Stats().Unseen) }},
 		)
 	}
+	if s.upload != nil {
+		all = append(all,
+			gauge{"upload_sent_total", "Decisions that the collector has taken.", true, func() float64 { return float64(s.upload.State().Sent) }},
+			gauge{"upload_lost_total", "Decisions that made room for others in a full buffer, or that the collector rejected.", true, func() float64 { return float64(s.upload.State().Lost) }},
+			gauge{"upload_waiting_bytes", "Decisions on disk that the collector does not have yet.", false, func() float64 { return float64(s.upload.State().Waiting) }},
+			gauge{"upload_failing_seconds", "For how long nothing could be handed over; 0 when the last try succeeded.", false, s.uploadFails},
+		)
+	}
 	return all
+}
+
+func (s *stack) uploadFails() float64 {
+	since := s.upload.State().Failing
+	if since.IsZero() {
+		return 0
+	}
+	return time.Since(since).Seconds()
 }
 
 // tallied is the audit stream, with its events counted by their type.

@@ -21,9 +21,9 @@ import (
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gateway"
-	"github.com/sallyport/sallyport/pkg/journal"
 	"github.com/sallyport/sallyport/pkg/mcpserver"
 	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/spool"
 	"github.com/sallyport/sallyport/pkg/sshexec"
 	"github.com/sallyport/sallyport/pkg/tool"
 	"github.com/sallyport/sallyport/pkg/tools"
@@ -37,6 +37,7 @@ type stack struct {
 	load       func() (*config.Config, error)
 	engine     *policy.Engine
 	shadow     *policy.Shadow // nil: there is none
+	upload     *spool.Spool   // of decisions; nil: there is none
 	trust      *sshexec.Trust
 	runner     *sshexec.Executor
 	identities *sshexec.Identities
@@ -136,7 +137,7 @@ func (s *stack) openEngine(ctx context.Context, conf *config.Config, o stackOpti
 		options.Timeout, options.Offline = dryTimeout, true
 	} else {
 		options.Told = s.bundleChanged
-		if options.Log, err = s.openLog(set.Logs.Decision, o.stderr); err != nil {
+		if options.Log, err = s.openDecisionLog(set, conf.Secrets, o.stderr); err != nil {
 			return fmt.Errorf("decision log: %w", err)
 		}
 	}
@@ -281,40 +282,6 @@ func settingOf(f policy.Fault, set config.PolicySettings) string {
 		return "policy.bundles." + f.Name
 	}
 	return "policy.custom"
-}
-
-// openLog opens the places that a log goes to; all of them take every line.
-func (s *stack) openLog(sink config.LogSink, stderr io.Writer) (journal.Appender, error) {
-	var to []journal.Appender
-	if sink.File != "" {
-		f, err := journal.OpenWith(sink.File, growthOf(sink))
-		if err != nil {
-			return nil, err
-		}
-		s.closers = append(s.closers, f)
-		to = append(to, f)
-	}
-	if sink.Stderr {
-		to = append(to, journal.Writer(stderr))
-	}
-	return journal.Tee(to...), nil
-}
-
-func growthOf(sink config.LogSink) journal.Options {
-	return journal.Options{MaxBytes: sink.MaxBytes, Keep: sink.Keep}
-}
-
-func (s *stack) openAudit(conf *config.Config, stderr io.Writer) (err error) {
-	sink := conf.Settings.Logs.Audit
-	o := audit.Options{File: sink.File, Journal: growthOf(sink)}
-	if sink.Stderr {
-		o.Writer = stderr
-	}
-	if s.audit, err = audit.Open(o); err != nil {
-		return fmt.Errorf("audit stream: %w", err)
-	}
-	s.closers = append(s.closers, s.audit)
-	return nil
 }
 
 func (s *stack) openRunner(conf *config.Config) (err error) {
@@ -473,6 +440,9 @@ func (s *stack) close(ctx context.Context) error {
 	}
 	if s.engine != nil {
 		problems = append(problems, s.engine.Close(ctx))
+	}
+	if s.upload != nil {
+		problems = append(problems, s.upload.Close(ctx))
 	}
 	for _, c := range s.closers {
 		problems = append(problems, c.Close())

@@ -37,7 +37,8 @@ func (l *loader) settings() Settings {
 	l.flagLayer(ly)
 	for _, log := range []string{"logs.decision", "logs.audit"} {
 		if !ly.viper.IsSet(log + ".stderr") {
-			ly.viper.SetDefault(log+".stderr", ly.viper.GetString(log+".file") == "")
+			elsewhere := log == "logs.decision" && ly.viper.GetString("logs.upload.service") != ""
+			ly.viper.SetDefault(log+".stderr", ly.viper.GetString(log+".file") == "" && !elsewhere)
 		}
 	}
 	var s Settings
@@ -256,8 +257,8 @@ func (l *loader) checkSettings(s *Settings) {
 			}
 		}
 	}
-	l.checkLog(&s.Logs.Decision, "logs.decision")
-	l.checkLog(&s.Logs.Audit, "logs.audit")
+	l.checkLog(&s.Logs.Decision, "logs.decision", s.Logs.Upload.Service != "")
+	l.checkLog(&s.Logs.Audit, "logs.audit", false)
 	if s.Logs.Decision.File != "" && s.Logs.Decision.File == s.Logs.Audit.File {
 		l.origins.at("logs.audit.file").fail(faultf("give each a file of its own", "logs.decision.file is the same file"))
 	}
@@ -265,6 +266,7 @@ func (l *loader) checkSettings(s *Settings) {
 	l.checkBundlePaths("shadow", &s.Shadow.Bundle, &s.Shadow.Custom)
 	s.SSH.KnownHosts = l.relative(s.SSH.KnownHosts)
 	s.StateDir = l.relative(s.StateDir)
+	l.checkUpload(&s.Logs.Upload, s.Policy.Services, s.StateDir)
 }
 
 func (l *loader) checkBundlePaths(key string, main *string, custom *[]string) {
@@ -275,8 +277,9 @@ func (l *loader) checkBundlePaths(key string, main *string, custom *[]string) {
 	*custom = slices.DeleteFunc(*custom, func(path string) bool { return path == "" })
 }
 
-func (l *loader) checkLog(sink *LogSink, key string) {
-	if sink.File == "" && !sink.Stderr {
+// checkLog looks at the places of a log, of which uploaded is one more.
+func (l *loader) checkLog(sink *LogSink, key string, uploaded bool) {
+	if sink.File == "" && !sink.Stderr && !uploaded {
 		l.origins.at(key + ".stderr").fail(faultf("name a file, or write stderr: true", "the log would go nowhere, and without a record nothing runs"))
 	}
 	l.checkGrowth(*sink, key)
@@ -289,6 +292,30 @@ func (l *loader) checkLog(sink *LogSink, key string) {
 		p.fail(f)
 	} else if f := unwritable(sink.File); f != nil {
 		p.warn(f)
+	}
+}
+
+// checkUpload refuses settings of an upload that there is not.
+func (l *loader) checkUpload(u *Upload, services map[string]BundleService, stateDir string) {
+	const key = "logs.upload."
+	if u.Service == "" {
+		for _, s := range settingTable {
+			if made, ok := l.origins.made[s.key]; ok && strings.HasPrefix(s.key, key) {
+				made.fail(faultf("name the service in "+key+"service, one of policy.services, or leave it out", "%s is of an upload, and there is none", s.key))
+			}
+		}
+		return
+	}
+	if _, known := services[u.Service]; !known {
+		l.origins.at(key + "service").fail(unknownFault(u.Service, "service", "policy.services", sortedKeys(services)))
+	} else if services[u.Service].OCI {
+		l.origins.at(key + "service").fail(faultf("name another", "%s is a registry, which takes no logs", u.Service))
+	}
+	if u.Reporting.MinDelaySeconds > u.Reporting.MaxDelaySeconds {
+		l.origins.at(key + "reporting.min_delay_seconds").fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", u.Reporting.MinDelaySeconds, u.Reporting.MaxDelaySeconds))
+	}
+	if u.Buffer = l.relative(u.Buffer); u.Buffer == "" {
+		u.Buffer = filepath.Join(stateDir, "decision-log")
 	}
 }
 

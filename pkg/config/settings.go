@@ -76,6 +76,26 @@ type LogSettings struct {
 	Record   string  `mapstructure:"record"`
 	Decision LogSink `mapstructure:"decision"`
 	Audit    LogSink `mapstructure:"audit"`
+	Upload   Upload  `mapstructure:"upload"`
+}
+
+// Upload says where decisions are sent, in batches, beside the places that
+// [LogSettings] names. The names are those of OPA's plugin decision_logs.
+type Upload struct {
+	Service   string    `mapstructure:"service"` // empty: nowhere
+	Resource  string    `mapstructure:"resource"`
+	Reporting Reporting `mapstructure:"reporting"`
+	// Buffer is the directory where records wait that the service does not have.
+	Buffer string `mapstructure:"buffer"`
+	OnFull string `mapstructure:"on_full"` // refuse calls, or drop_oldest record
+}
+
+// Reporting bounds batches and what waits for the next one.
+type Reporting struct {
+	MinDelaySeconds      int   `mapstructure:"min_delay_seconds"`
+	MaxDelaySeconds      int   `mapstructure:"max_delay_seconds"`
+	UploadSizeLimitBytes int   `mapstructure:"upload_size_limit_bytes"` // compressed
+	BufferSizeLimitBytes int64 `mapstructure:"buffer_size_limit_bytes"` // on disk, of each process
 }
 
 // LogSink is a file, stderr, or both; never neither. With MaxBytes, a file of that
@@ -219,6 +239,14 @@ var settingTable = []setting{
 	numberSetting("logs.audit.max_bytes", 0, 0, 1<<40),
 	numberSetting("logs.audit.keep", 0, 0, 10_000),
 	truthSetting("logs.audit.stderr"),
+	textSetting("logs.upload.service", ""),
+	textSetting("logs.upload.resource", "/logs", filled),
+	numberSetting("logs.upload.reporting.min_delay_seconds", 1, 1, 24*60*60),
+	numberSetting("logs.upload.reporting.max_delay_seconds", 60, 1, 24*60*60),
+	numberSetting("logs.upload.reporting.upload_size_limit_bytes", 32<<10, 4<<10, 64<<20),
+	numberSetting("logs.upload.reporting.buffer_size_limit_bytes", 256<<20, 1<<20, 1<<40),
+	textSetting("logs.upload.buffer", ""),
+	textSetting("logs.upload.on_full", "refuse", oneOf("refuse", "drop_oldest")),
 	textSetting("policy.bundle", ""),
 	listSetting("policy.custom", none),
 	spanSetting("policy.timeout", 250*time.Millisecond, time.Millisecond, time.Second),

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -169,24 +166,7 @@ func (s Source) polling() (download.Config, error) {
 
 // client is OPA's, with this downloader to make its connections.
 func (d *downloader) client() (rest.Client, error) {
-	service := d.source.Service
-	kind := ""
-	if service.OCI {
-		kind = "oci"
-	}
-	headers := int64(service.Headers / time.Second)
-	config, err := json.Marshal(map[string]any{
-		"name": d.source.Name, "url": service.URL, "type": kind,
-		"response_header_timeout_seconds": headers,
-		"tls":                             map[string]any{"ca_cert": service.CACert, "system_ca_required": service.SystemCAs},
-		"credentials":                     map[string]any{"plugin": "sallyport"},
-	})
-	if err != nil {
-		return rest.Client{}, err
-	}
-	return rest.New(config, nil,
-		rest.AuthPluginLookup(func(string) rest.HTTPAuthPlugin { return d }),
-		rest.Logger(discreetLogger{opaLogger{d.e.logger}}))
+	return d.source.Service.client(d.source.Name, d, d.e.logger)
 }
 
 // discreetLogger has OPA not log requests and answers, which may hold what
@@ -266,36 +246,17 @@ func (s Source) refusal(err error) error {
 
 // NewClient is OPA's hook for how to connect.
 func (d *downloader) NewClient(c rest.Config) (*http.Client, error) {
-	t, err := rest.DefaultTLSConfig(c)
+	client, base, err := d.source.Service.connect(c)
 	if err != nil {
 		return nil, err
 	}
-	if show := d.source.Service.Certificate; show != nil {
-		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return show() }
-	}
-	client := rest.DefaultRoundTripperClient(t, *c.ResponseHeaderTimeoutSeconds)
-	base := client.Transport.(*http.Transport)
 	base.DisableCompression = true // an archive that a server calls compressed would arrive without its own compression
 	client.Transport = whole{base, d.source}
 	return client, nil
 }
 
-// Prepare is OPA's hook for who asks. Whom a server sends us on to is not told.
-func (d *downloader) Prepare(req *http.Request) error {
-	service := d.source.Service
-	if service.Token == nil || req.Response != nil {
-		return nil
-	}
-	token, err := service.Token()
-	if err != nil {
-		return err
-	}
-	if service.OCI { // registries take it so
-		token = base64.StdEncoding.EncodeToString([]byte(token))
-	}
-	req.Header.Set("Authorization", service.Scheme+" "+token)
-	return nil
-}
+// Prepare is OPA's hook for who asks.
+func (d *downloader) Prepare(req *http.Request) error { return d.source.Service.sign(req) }
 
 // whole gives an answer when it is there to its end, in time and in bounds: what
 // is cut off, trickles or unpacks without end comes to nothing.

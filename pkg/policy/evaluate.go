@@ -33,6 +33,7 @@ type revision struct {
 	bundles map[string]string // name -> revision
 	// hostFacts are the fields of a host that custom packages look at.
 	hostFacts []string
+	known     *knowledge
 }
 
 func newRevision(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*revision, error) {
@@ -49,6 +50,9 @@ func newRevision(ctx context.Context, c *ast.Compiler, store storage.Store, txn 
 		return nil, err
 	}
 	if r.data, err = readBaseData(ctx, store, txn); err != nil {
+		return nil, err
+	}
+	if r.known, err = newKnowledge(ctx, c, store, txn); err != nil {
 		return nil, err
 	}
 	r.bundles, err = revisionsIn(ctx, store, txn)
@@ -161,7 +165,9 @@ func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transact
 	if rec.value == nil {
 		rec.value = rec.input.Value()
 	}
-	e.question(r, txn, rec).ask(ctx, rec)
+	v := e.question(r, txn, rec)
+	v.recall = r.known.of(ctx, v, rec.input)
+	v.ask(ctx, rec)
 }
 
 // question is what a record asks a revision.

@@ -95,14 +95,6 @@ func (r *reads) field(name string) *reads {
 	return r.fields[name]
 }
 
-// merge takes in the places of others.
-func (r *reads) merge(o *reads) {
-	r.whole = r.whole || o.whole
-	for name, below := range o.fields {
-		r.field(name).merge(below)
-	}
-}
-
 // touches says whether anything at, above or below a place is looked at.
 func (r *reads) touches(place []string) bool {
 	for _, name := range place {

@@ -14,10 +14,12 @@ import (
 // looked up once they are known.
 type ruleMemo struct {
 	rules  map[uint64][]*steadyRule // by the hash of their reference
+	count  int                      // of the rules
 	values *memo[ruleKey, *ast.Term]
 }
 
 type steadyRule struct {
+	index int // from 0
 	ref   ast.Ref
 	looks looks
 }
@@ -28,19 +30,18 @@ type ruleKey struct {
 	on   digest
 }
 
-// ruleRoom bounds what is remembered of rules, in bytes.
-const ruleRoom = 32 << 20
-
-func newRuleMemo(s *survey, entry ast.Ref) (*ruleMemo, error) {
-	m := &ruleMemo{rules: map[uint64][]*steadyRule{}, values: newMemo[ruleKey, *ast.Term](ruleRoom)}
-	for _, ref := range referred(s.compiler, entry[:len(entry)-1]) {
+// newRuleMemo remembers within so many bytes.
+func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
+	m := &ruleMemo{rules: map[uint64][]*steadyRule{}, values: newMemo[ruleKey, *ast.Term](room)}
+	for _, ref := range referred(s.compiler, entryRef[:len(entryRef)-1]) {
 		looked, err := s.looksOf(ref)
 		if err != nil {
 			return nil, err
 		}
 		if steady(s.compiler, ref) && !looked.at.whole {
 			h := hashOf(ref)
-			m.rules[h] = append(m.rules[h], &steadyRule{ref, looked})
+			m.rules[h] = append(m.rules[h], &steadyRule{m.count, ref, looked})
+			m.count++
 		}
 	}
 	return m, nil
@@ -94,7 +95,12 @@ func steady(c *ast.Compiler, ref ast.Ref) bool {
 type recall struct {
 	memo  *ruleMemo
 	at    *moment
+	keys  []*ruleKey // of rules, by index; nil until they are needed
 	noted []noted
+}
+
+func (m *ruleMemo) recall(at *moment) *recall {
+	return &recall{memo: m, at: at, keys: make([]*ruleKey, m.count)}
 }
 
 type noted struct {
@@ -132,11 +138,22 @@ func (r *recall) keep() {
 func (r *recall) key(ref ast.Ref, hash uint64) (ruleKey, bool) {
 	for _, rule := range r.memo.rules[hash] {
 		if rule.ref.Equal(ref) {
-			on, ok := r.at.key(rule.looks)
-			return ruleKey{rule, on}, ok
+			return r.keyOf(rule)
 		}
 	}
 	return ruleKey{}, false
+}
+
+func (r *recall) keyOf(rule *steadyRule) (ruleKey, bool) {
+	if key := r.keys[rule.index]; key != nil {
+		return *key, true
+	}
+	on, ok := r.at.key(rule.looks)
+	key := ruleKey{rule, on}
+	if ok {
+		r.keys[rule.index] = &key
+	}
+	return key, ok
 }
 
 // perTerm is what a value takes beside its text, about.

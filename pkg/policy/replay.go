@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -42,8 +41,13 @@ type ReplayOptions struct {
 // digest is SHA-256, so that no input can be made to look like another one.
 type digest = [sha256.Size]byte
 
-// replayRoom bounds what a replay remembers, in bytes.
-const replayRoom = 48 << 20
+// What a replay remembers of answers, of rules and of each small document is
+// bounded, in bytes.
+const (
+	replayRoom = 48 << 20
+	ruleRoom   = 32 << 20
+	smallRoom  = 2 << 20
+)
 
 // Replay begins to judge by what is active now. The engine must not be reloaded
 // before the replay is over.
@@ -59,9 +63,7 @@ func (e *Engine) Replay(ctx context.Context, o ReplayOptions) (*Replay, error) {
 	compiler := e.manager.GetCompiler()
 	r := &Replay{
 		engine: e, revision: e.active.Load(), reads: readsOf(compiler, entryRef), rules: &ruleMemo{},
-		survey: &survey{compiler: compiler, index: map[string]int{}, prepare: func(query string) (*rego.PreparedEvalQuery, error) {
-			return prepare(ctx, query, compiler, e.store, txn)
-		}},
+		survey: newSurvey(ctx, compiler, e.store, txn, smallRoom),
 	}
 	if o.Uses {
 		err = r.watch(ctx, txn)
@@ -79,7 +81,7 @@ var entryRef = ast.MustParseRef(entryPoint)
 // study finds out what decisions depend on.
 func (r *Replay) study() (err error) {
 	if r.looks, err = r.survey.looksOf(entryRef); err == nil {
-		r.rules, err = newRuleMemo(r.survey, entryRef)
+		r.rules, err = newRuleMemo(r.survey, ruleRoom)
 	}
 	return err
 }
@@ -90,7 +92,7 @@ func (r *Replay) study() (err error) {
 func (r *Replay) watch(ctx context.Context, txn storage.Transaction) (err error) {
 	r.book, err = newRuleBook(ctx, r.survey.compiler, r.engine.store, txn, r.revision.data)
 	r.reads.follow(r.survey.compiler, ast.MustParseRef(usesRule), map[*ast.Rule]bool{})
-	r.looks = looks{at: r.reads}
+	r.looks = r.survey.looking(r.reads, nil)
 	return err
 }
 
@@ -222,7 +224,7 @@ func (r *Replay) answer(ctx context.Context, rec *recorded) (*answer, error) {
 	q := record{began: rec.time}
 	v := r.engine.question(r.revision, txn, &q)
 	m := r.survey.newMoment(ctx, v, input)
-	v.recall = &recall{memo: r.rules, at: m}
+	v.recall = r.rules.recall(m)
 	key, ok := r.key(m)
 	if ok {
 		if a, known := r.answers.get(key); known {

@@ -3,11 +3,14 @@ package policy
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"hash"
 	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
 )
 
 // survey knows what the documents of a policy depend on, in two steps. Some
@@ -21,12 +24,22 @@ type survey struct {
 	prepare  func(query string) (*rego.PreparedEvalQuery, error)
 	small    []smallDoc
 	index    map[string]int // of small documents, by reference; or one of the below
-	sight    reads          // all that small documents look at
+	places   places         // all that anything of the survey looks at
+	room     int            // for what is remembered of a small document, in bytes
+}
+
+// newSurvey begins a survey of what is active. What it is asked to look into it
+// prepares within the transaction.
+func newSurvey(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction, room int) *survey {
+	return &survey{compiler: c, index: map[string]int{}, room: room, prepare: func(query string) (*rego.PreparedEvalQuery, error) {
+		return prepare(ctx, query, c, store, txn)
+	}}
 }
 
 // smallDoc is a small document that a larger one refers to.
 type smallDoc struct {
 	reads *reads
+	at    []int // the same, in survey.places
 	query *rego.PreparedEvalQuery
 	known *memo[digest, digest] // what it looks at -> its value
 }
@@ -42,10 +55,15 @@ const (
 type looks struct {
 	at    *reads
 	small []int // in survey.small
+
+	places []int // at, in survey.places
 }
 
-// smallRoom bounds what is remembered of a small document, in bytes.
-const smallRoom = 2 << 20
+// looking has the survey know the places that a document looks at.
+func (s *survey) looking(at *reads, small []int) looks {
+	slices.Sort(small)
+	return looks{at, slices.Compact(small), s.places.of(at)}
+}
 
 // ops is what small documents do not look at: the largest part of an input, in
 // which calls differ most.
@@ -60,11 +78,9 @@ func (s *survey) looksOf(document ast.Ref) (looks, error) {
 		return looks{}, err
 	}
 	if f.replaces {
-		return looks{at: readsOf(s.compiler, document)}, nil
+		return s.looking(readsOf(s.compiler, document), nil), nil
 	}
-	slices.Sort(f.found.small)
-	f.found.small = slices.Compact(f.found.small)
-	return f.found, nil
+	return s.looking(f.found.at, f.found.small), nil
 }
 
 // following goes from rule to rule, up to the small documents.
@@ -131,8 +147,7 @@ func (s *survey) classify(rule *ast.Rule) (int, error) {
 			return 0, err
 		}
 		s.index[name] = len(s.small)
-		s.sight.merge(looked)
-		s.small = append(s.small, smallDoc{looked, query, newMemo[digest, digest](smallRoom)})
+		s.small = append(s.small, smallDoc{looked, s.places.of(looked), query, newMemo[digest, digest](s.room)})
 	}
 	return s.index[name], nil
 }
@@ -142,8 +157,9 @@ type moment struct {
 	survey *survey
 	ask    func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error)
 	input  []byte
-	few    []byte    // the part of the input that small documents look at; nil until it is needed
+	found  [][]byte  // what is at survey.places; nil until it is needed
 	values []*digest // of small documents; nil until they are needed
+	broken bool      // a small document had no usable answer
 }
 
 // newMoment looks at an input, through the eyes of an evaluation.
@@ -157,15 +173,29 @@ func (s *survey) newMoment(ctx context.Context, v evaluation, input []byte) *mom
 // key is a digest of all that a document depends on. There is none where that
 // cannot be found out: then nothing is remembered.
 func (m *moment) key(l looks) (digest, bool) {
-	text := l.at.prune(make([]byte, 0, len(m.input)+len(l.small)*sha256.Size), m.input)
+	h := sha256.New()
+	m.write(h, l.places)
 	for _, i := range l.small {
 		value, ok := m.value(i)
 		if !ok {
 			return digest{}, false
 		}
-		text = append(text, value[:]...)
+		h.Write(value[:])
 	}
-	return sha256.Sum256(text), true
+	return digest(h.Sum(nil)), true
+}
+
+// write adds what is at places to a digest, each with its length before it.
+func (m *moment) write(h hash.Hash, places []int) {
+	if m.found == nil {
+		m.found = m.survey.places.in(m.input)
+	}
+	var length [8]byte
+	for _, i := range places {
+		binary.BigEndian.PutUint64(length[:], uint64(len(m.found[i])))
+		h.Write(length[:])
+		h.Write(m.found[i])
+	}
 }
 
 // value is the digest of what a small document is for the input.
@@ -173,19 +203,21 @@ func (m *moment) value(i int) (digest, bool) {
 	if m.values[i] != nil {
 		return *m.values[i], true
 	}
-	if m.few == nil {
-		m.few = m.survey.sight.prune(nil, m.input)
+	if m.broken {
+		return digest{}, false
 	}
 	doc := m.survey.small[i]
-	text := doc.reads.prune(nil, m.few)
-	key := sha256.Sum256(text)
+	h := sha256.New()
+	m.write(h, doc.at)
+	key := digest(h.Sum(nil))
 	value, known := doc.known.get(key)
 	if !known {
-		term, err := m.ask(doc.query, text)
+		term, err := m.ask(doc.query, doc.reads.prune(nil, m.input))
 		switch {
 		case err == nil:
 			value = sha256.Sum256([]byte(term.String()))
 		case !errors.Is(err, errUndefined): // undefined is the zero digest
+			m.broken = true // one that takes too long is waited for once
 			return digest{}, false
 		}
 		doc.known.put(key, value, len(key)+len(value))

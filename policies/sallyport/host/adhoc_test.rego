@@ -283,7 +283,9 @@ test_admission_is_for_hosts_outside if {
 	permits(opened(to({})), site)
 }
 
-test_opening_a_host_of_no_shell if not permits(opened(object.union(uptime, {"host": {"kind": "network"}})), fixture.site)
+test_opening_a_host_of_no_shell if {
+	not permits(opened(object.union(uptime, {"host": {"kind": "network"}})), fixture.site)
+}
 
 test_opening_where_nothing_is_granted if {
 	not permits(opened(uptime), replaced({"allow": none, "deny": none, "files": fixture.no_files}))
