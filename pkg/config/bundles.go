@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net"
 	"net/url"
 	"regexp"
@@ -191,10 +192,34 @@ func (l *loader) bundleService(v value) BundleService {
 	}, "url")
 	s.OCI = kind == "oci"
 	s.CACert, s.Cert = l.mustExist(s.CACert, ca), l.mustExist(s.Cert, cert)
+	if s.CACert != "" && !hasCertificates(s.CACert) {
+		ca.fail(faultf("name the file with the certificates of the authorities", "%s holds no certificate in PEM", s.CACert))
+	}
+	l.later = append(l.later, func(v vault) { s.checkPair(v, cert) })
 	if strings.HasPrefix(s.URL, "http:") && (s.Token != "" || s.Cert != "") && !isLoopback(hostOf(s.URL)) {
 		v.fail(faultf("write https://", "url: without TLS the credentials would be there for everyone to read"))
 	}
 	return s
+}
+
+func hasCertificates(file string) bool {
+	text, err := readFile(file, maxFile)
+	return err == nil && x509.NewCertPool().AppendCertsFromPEM(text)
+}
+
+// checkPair sees that a client's certificate is of its key, where both are there.
+func (s BundleService) checkPair(v vault, at place) {
+	if s.Cert == "" || s.Key == "" || v.namesOnly || v.haveKey(s.Key) != nil {
+		return
+	}
+	_, err := (Secrets{v}).Certificate(s.Cert, s.Key)
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		at.fail(f)
+	case err != nil:
+		at.fail(faultf("name the certificate of that key, both in PEM and without a passphrase", "%v", err))
+	}
 }
 
 // secretReference stores the reference of a secret that can be had.

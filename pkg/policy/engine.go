@@ -5,7 +5,9 @@
 // [NewInput] is a pure function from facts to document. [New] loads the bundles
 // and gives an [Engine]; [Engine.Decide] judges. [Engine.Reload] swaps the
 // bundles and the operator's data, hosts and grants and networks, while
-// decisions go on.
+// decisions go on. Bundles may also come from servers and registries, see
+// [Source]: OPA's own code fetches them, all of them become active together, and
+// what decided last is kept for a start without the server.
 //
 // What it promises: Decide never fails and never hangs. No answer is a refusal,
 // and each way of not answering has a code of its own: not ready, undefined,

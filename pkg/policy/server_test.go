@@ -630,3 +630,36 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("restarted: %v, at %v, told %v", again.Ready(), again.Revisions(), h.all)
 	}
 }
+
+// The bundle with the entry point may come from a server, too; while it does not,
+// no other decides in its place.
+func TestMainFromServer(t *testing.T) {
+	team := newSigner(t)
+	s := newShelf(t, (*httptest.Server).Start)
+	h := &history{}
+	local := files(t, map[string]string{".manifest": customManifest, "custom/team/a.rego": "package custom.team\n\nx := 1\n"})
+	team.sign(t, local, "team")
+	e, err := New(t.Context(), Options{
+		Custom: []string{local}, Bundles: []Source{s.from("sallyport")}, Keys: map[string]Key{"team": team.key()}, RequireSigned: true, Told: h.told,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(context.Background())
+	if d := e.Decide(t.Context(), NewInput(Facts{Now: time.Now()}), Mark{}); e.Ready() == nil || d.Allow || len(e.Revisions()) > 0 {
+		t.Errorf("%v, at %v, %+v", e.Ready(), e.Revisions(), d)
+	}
+	if err := e.Reload(t.Context(), nil); err != nil || e.Ready() == nil {
+		t.Errorf("reloaded: %v, %v", err, e.Ready())
+	}
+	s.put("sallyport.tar.gz", archive(t, signedMain(t, team)))
+	eventually(t, "it decides", func() bool { return e.Ready() == nil && e.Revisions()["sallyport"] == "r1" })
+	write(t, filepath.Join(local, "custom/team/a.rego"), "package custom.team\n\nx := 2\n")
+	if err := e.Reload(t.Context(), nil); err == nil || e.Ready() != nil {
+		t.Errorf("a change that is not signed: %v, %v", err, e.Ready())
+	}
+	team.sign(t, local, "team")
+	if err := e.Reload(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
