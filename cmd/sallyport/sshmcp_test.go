@@ -448,13 +448,15 @@ func closedAfterACall(t *testing.T, h *harbour) {
 func passwordIsNowhere(t *testing.T, h *harbour) {
 	const password = "planted-pass-word"
 	s := h.session(t)
+	own := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{Login: h.first}) // which need not like us afterwards
 	got := s.call("connect", callArgs{
-		"host": h.first.Addr.Addr().String(), "port": int(h.first.Addr.Port()), "username": h.user, "password": password, "alias": "p",
+		"host": own.Addr.Addr().String(), "port": int(own.Addr.Port()), "username": h.user, "password": password, "alias": "p",
+		"host_key": fingerprintOf(t, own),
 	})
 	if got.Error.Code != "authentication" {
 		t.Errorf("%+v", got)
 	}
-	texts := map[string]string{"the result": got.Text + string(got.Structured), "sshd's log": h.first.Log()}
+	texts := map[string]string{"the result": got.Text + string(got.Structured), "sshd's log": own.Log()}
 	for _, name := range []string{"decisions.jsonl", "audit.jsonl"} {
 		text, err := os.ReadFile(filepath.Join(h.dir, name))
 		if err != nil {
