@@ -361,6 +361,32 @@ func TestNoSFTP(t *testing.T) {
 	}
 }
 
+// A connection that ends while an SFTP session is opened on it tells nothing of
+// the host's file transfer: the job goes over another one.
+func TestConnectionEndsAsSFTPOpens(t *testing.T) {
+	t.Parallel()
+	dir := openDir(t)
+	script := put(t, dir, "subsystem", `#!/bin/sh
+if mkdir `+dir+`/once 2>/dev/null; then
+	p=$PPID
+	until grep -q sshd "/proc/$p/comm"; do p=$(cut -d " " -f 4 "/proc/$p/stat"); done
+	kill -9 "$p"
+	sleep 9.75
+fi
+exec /usr/lib/openssh/sftp-server
+`)
+	if err := os.Chmod(script, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, _, host := sshd(t, sshtest.OpenSSHOptions{SFTP: script})
+	if got := answerOf[tool.FileContent](t, l, host, tool.Read{Path: script}); len(got.Bytes) == 0 {
+		t.Errorf("read %+v", got)
+	}
+	if _, err := os.Stat(dir + "/once"); err != nil {
+		t.Error("the subsystem never ran")
+	}
+}
+
 // Jobs on a connection share one SFTP session, which makes room when its place is
 // wanted and is opened again when it has died.
 func TestOneSFTPSession(t *testing.T) {

@@ -184,8 +184,11 @@ func (r *run) files(ctx context.Context) (*files, error) {
 			return g.files, nil
 		}
 		r.e.pool.leaveFiles(g.files)
-		if waitFor(ctx, g.conn.dead, lostGrace) && g.conn.wire.isMute() {
+		switch ended := waitFor(ctx, g.conn.dead, lostGrace); {
+		case ended && g.conn.wire.isMute():
 			return nil, dropped(r.job.Target, "before it was asked about files; nothing was changed", err)
+		case ended && errors.Is(err, errNoSFTP), ended && errors.Is(err, errLost):
+			err = errBroken // a connection that ends meanwhile tells nothing of the host's file transfer
 		}
 		if f := r.filesNotOpened(err, tries); f != nil {
 			return nil, f
