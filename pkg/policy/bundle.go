@@ -21,7 +21,7 @@ func (e *Engine) images() (map[string]image, Faults) {
 	images := map[string]image{}
 	var faults Faults
 	names := map[string]bool{siteBundleName: true}
-	for _, s := range e.sources {
+	for _, s := range e.set.sources {
 		if names[s.Name] {
 			faults = append(faults, Fault{
 				Name: s.Name, Bundle: s.where(), Message: fmt.Sprintf("another bundle is called %q", s.Name), Remedy: "rename the directory or file",
@@ -45,7 +45,7 @@ func (e *Engine) images() (map[string]image, Faults) {
 func (e *Engine) bundles(images map[string]image) (map[string]*bundle.Bundle, Faults) {
 	bundles := map[string]*bundle.Bundle{}
 	var faults Faults
-	for _, s := range e.sources {
+	for _, s := range e.set.sources {
 		img, there := images[s.Name]
 		if !there {
 			continue

@@ -95,7 +95,6 @@ type Engine struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	labels  map[string]string
-	sources []Source // of the bundles, the one that decides first
 	seal    seal
 
 	revising  sync.Mutex // one change of the set at a time; guards it
@@ -123,14 +122,15 @@ type Stats struct {
 // Where a bundle is still to come from a server, the engine refuses until it is
 // there; New waits for it a little.
 func New(ctx context.Context, o Options) (*Engine, error) {
-	if _, err := siteBundle(o.Site); err != nil {
+	site, err := readSiteText(o.Site)
+	if err != nil {
 		return nil, err
 	}
 	e := newEngine(o)
 	if err := e.start(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.begin(ctx, o.Site); err != nil {
+	if err := e.begin(ctx, site); err != nil {
 		_ = e.Close(ctx) // of an engine that has decided nothing
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 func newEngine(o Options) *Engine {
 	e := &Engine{
 		timeout: o.Timeout, log: o.Log, full: o.FullRecords, logger: o.Logger, now: o.Now,
-		values: valueCache(), sources: sourcesOf(o), seal: seal{o.Keys, o.RequireSigned},
+		values: valueCache(), seal: seal{o.Keys, o.RequireSigned},
 	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
@@ -152,7 +152,7 @@ func newEngine(o Options) *Engine {
 		e.now = time.Now
 	}
 	e.labels = labels(o.Labels, e.newID())
-	e.set = newSet(e.sources, archives{dir: o.KeepDir, log: e.logger})
+	e.set = newSet(sourcesOf(o), archives{dir: o.KeepDir, log: e.logger})
 	e.told, e.offline = o.Told, o.Offline
 	return e
 }
@@ -239,10 +239,11 @@ func (e *Engine) committed(txn storage.Transaction) {
 // gate, the error says why and the last good policy and data stay. Servers are
 // asked again, too; what they have comes later.
 func (e *Engine) Reload(ctx context.Context, site any) error {
-	if _, err := siteBundle(site); err != nil {
+	text, err := readSiteText(site)
+	if err != nil {
 		return err
 	}
-	if err := e.reread(ctx, site); err != nil {
+	if err := e.reread(ctx, text); err != nil {
 		return err
 	}
 	e.downloads.again()

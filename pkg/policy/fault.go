@@ -133,7 +133,7 @@ func (e *Engine) blame(err error) error {
 
 // sourceOf is where the bundle comes from that a fault names, or has the file of.
 func (e *Engine) sourceOf(f Fault) Source {
-	for _, s := range e.sources {
+	for _, s := range e.set.sources {
 		if f.Name == s.Name || s.where() != "" && strings.HasPrefix(f.File, filepath.Clean(s.where())+"/") {
 			return s
 		}

@@ -66,7 +66,7 @@ func loadMain(path string) (*bundle.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.readImage(e.sources[0], img)
+	return e.readImage(e.set.sources[0], img)
 }
 
 // fromDisk reads an engine's bundles as a start does.

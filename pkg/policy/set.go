@@ -15,11 +15,11 @@ import (
 // bundleSet is what the bundles are made of. All of them become active together, in
 // one transaction, or none does: half of a set never decides.
 type bundleSet struct {
-	sources []Source
+	sources []Source // the one that decides first
 	kept    archives
 
 	local  map[string]image // of what is on disk, as it was last good
-	site   any              // the operator's data, likewise
+	site   *siteText        // the operator's data, likewise
 	good   map[string]*fetched
 	next   map[string]*fetched     // came later and does not decide, or not yet
 	state  map[string]BundleChange // the last thing to tell of each
@@ -28,7 +28,7 @@ type bundleSet struct {
 
 // remember keeps what is on disk for when a server gives something newer: half a
 // change of a directory must not become active then.
-func (s *bundleSet) remember(local map[string]image, site any) {
+func (s *bundleSet) remember(local map[string]image, site *siteText) {
 	if len(s.remote()) > 0 {
 		s.local, s.site = local, site
 	}
@@ -121,7 +121,7 @@ func (s *bundleSet) source(name string) Source {
 
 // begin loads what is there and asks the servers for the rest. What was kept
 // does not stop a start: where it does not pass, the servers may have better.
-func (e *Engine) begin(ctx context.Context, site any) error {
+func (e *Engine) begin(ctx context.Context, site *siteText) error {
 	restored := e.set.kept.load(e.set.remote())
 	maps.Copy(e.set.next, restored)
 	if err := e.reread(ctx, site); err != nil {
@@ -144,7 +144,7 @@ func (e *Engine) begin(ctx context.Context, site any) error {
 }
 
 // reread takes what is on disk and the operator's data anew.
-func (e *Engine) reread(ctx context.Context, site any) error {
+func (e *Engine) reread(ctx context.Context, site *siteText) error {
 	e.revising.Lock()
 	defer e.revising.Unlock()
 	local, faults := e.images()
@@ -216,7 +216,7 @@ func (e *Engine) etag(name string) string {
 
 // advance has the newest of everything decide, or else what is on disk and the
 // named bundle alone, beside what decides of the others.
-func (e *Engine) advance(ctx context.Context, local map[string]image, site any, name string, faults Faults) error {
+func (e *Engine) advance(ctx context.Context, local map[string]image, site *siteText, name string, faults Faults) error {
 	all := maps.Clone(e.set.good)
 	maps.Copy(all, e.set.next)
 	err := e.activateSet(ctx, local, site, all, faults)
@@ -233,7 +233,7 @@ func (e *Engine) advance(ctx context.Context, local map[string]image, site any, 
 
 // activateSet puts a set through the gate. While one of its bundles is still to
 // come, what is there of it is only read.
-func (e *Engine) activateSet(ctx context.Context, local map[string]image, site any, remote map[string]*fetched, faults Faults) error {
+func (e *Engine) activateSet(ctx context.Context, local map[string]image, site *siteText, remote map[string]*fetched, faults Faults) error {
 	images := maps.Clone(local)
 	for _, name := range slices.Sorted(maps.Keys(remote)) {
 		s := e.set.source(name)
@@ -254,7 +254,7 @@ func (e *Engine) activateSet(ctx context.Context, local map[string]image, site a
 		return e.blame(faults)
 	}
 	var err error
-	if bundles[siteBundleName], err = siteBundle(site); err != nil {
+	if bundles[siteBundleName], err = site.bundle(); err != nil {
 		return err
 	}
 	if err := e.blame(e.activate(ctx, bundles, faults)); err != nil {
@@ -265,7 +265,7 @@ func (e *Engine) activateSet(ctx context.Context, local map[string]image, site a
 }
 
 // activated takes note of what decides from now on.
-func (e *Engine) activated(local map[string]image, site any, remote map[string]*fetched, bundles map[string]*bundle.Bundle) {
+func (e *Engine) activated(local map[string]image, site *siteText, remote map[string]*fetched, bundles map[string]*bundle.Bundle) {
 	was := e.set.good
 	e.set.remember(local, site)
 	e.set.good, e.set.active = remote, true

@@ -156,9 +156,15 @@ type SiteReload struct {
 // siteBundleName is both the name of the site's bundle and its root.
 const siteBundleName = "site"
 
-// siteBundle validates site data and wraps it up, so that it comes in through
-// the gate and has a revision like every other bundle: its digest.
-func siteBundle(site any) (*bundle.Bundle, error) {
+// siteText is site data that validates, as it is wrapped up for OPA, which takes
+// possession of what it is given.
+type siteText struct {
+	json     []byte
+	revision string // its digest
+}
+
+// readSiteText validates site data.
+func readSiteText(site any) (*siteText, error) {
 	s, err := readSite(site)
 	if err != nil {
 		return nil, fmt.Errorf("site: %w", err)
@@ -167,17 +173,20 @@ func siteBundle(site any) (*bundle.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("site: %w", err)
 	}
+	digest := sha256.Sum256(text)
+	return &siteText{text, "sha256:" + hex.EncodeToString(digest[:8])}, nil
+}
+
+// bundle wraps the data up, so that it comes in through the gate and has a
+// revision like every other bundle.
+func (s *siteText) bundle() (*bundle.Bundle, error) {
 	var data any
-	if err := util.UnmarshalJSON(text, &data); err != nil { // keeps whole numbers whole
+	if err := util.UnmarshalJSON(s.json, &data); err != nil { // keeps whole numbers whole
 		return nil, fmt.Errorf("site: %w", err)
 	}
-	digest := sha256.Sum256(text)
 	b := &bundle.Bundle{
-		Manifest: bundle.Manifest{
-			Revision: "sha256:" + hex.EncodeToString(digest[:8]),
-			Roots:    &[]string{siteBundleName},
-		},
-		Data: map[string]any{siteBundleName: data},
+		Manifest: bundle.Manifest{Revision: s.revision, Roots: &[]string{siteBundleName}},
+		Data:     map[string]any{siteBundleName: data},
 	}
 	b.Manifest.Init()
 	return b, nil

@@ -35,7 +35,7 @@ const AnyHostFact = "*"
 // question about two hosts that do not differ in any of this has one answer.
 func (e *Engine) HostFacts() []string {
 	r := e.active.Load()
-	if r == nil || !e.sources[0].shipped() {
+	if r == nil || !e.set.sources[0].shipped() {
 		return []string{AnyHostFact}
 	}
 	return r.hostFacts
