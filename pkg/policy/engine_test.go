@@ -19,6 +19,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"go.uber.org/goleak"
 
+	"github.com/sallyport/sallyport/pkg/journal"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
@@ -187,7 +188,7 @@ func TestClosed(t *testing.T) {
 // does.
 func TestLogUnwritable(t *testing.T) {
 	log, other := &memory{}, &memory{}
-	e := start(t, Options{Bundle: mainBundle(t, fickle), Log: Tee(log, other)})
+	e := start(t, Options{Bundle: mainBundle(t, fickle), Log: journal.Tee(log, other)})
 	log.setFull(true)
 	for alias, want := range map[string][]string{"allow": {"log_unwritable"}, "other": {"no", "log_unwritable"}} {
 		d := e.Decide(t.Context(), on(alias, "uptime"), Mark{})

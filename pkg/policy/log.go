@@ -3,7 +3,6 @@ package policy
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -20,21 +19,6 @@ import (
 // refusal.
 type Log interface {
 	Append(line []byte) error
-}
-
-// Tee is a log that keeps each record in all of several.
-func Tee(logs ...Log) Log { return tee(logs) }
-
-type tee []Log
-
-// Append goes on after an error: one full disk does not cost the other log its
-// record.
-func (t tee) Append(line []byte) error {
-	var problems []error
-	for _, l := range t {
-		problems = append(problems, l.Append(line))
-	}
-	return errors.Join(problems...)
 }
 
 // record is a decision on its way to the log.
@@ -164,19 +148,25 @@ func (e *Engine) write(ctx context.Context, r *revision, txn storage.Transaction
 
 // recordLine is the line to write; nil if a drop rule leaves it out.
 func (e *Engine) recordLine(ctx context.Context, r *revision, txn storage.Transaction, rec *record) ([]byte, error) {
-	masks, drop, err := e.rulesOf(ctx, r, txn, rec)
+	shown, err := e.shown(ctx, r, txn, rec)
 	if err != nil {
 		return nil, err
 	}
-	if drop {
+	if shown == nil {
 		e.dropped.Add(1)
 		return nil, nil
 	}
-	shown, err := rec.shown(e.labels, masks)
-	if err != nil {
+	return json.Marshal(shown)
+}
+
+// shown is the event of a record as the log shows it; nil if a drop rule leaves
+// it out.
+func (e *Engine) shown(ctx context.Context, r *revision, txn storage.Transaction, rec *record) (*event, error) {
+	masks, drop, err := e.rulesOf(ctx, r, txn, rec)
+	if err != nil || drop {
 		return nil, err
 	}
-	return json.Marshal(shown)
+	return rec.shown(e.labels, masks)
 }
 
 // rulesOf asks the rules of system.log about a record. Masking and dropping

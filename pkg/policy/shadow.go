@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
-	"sync"
 	"sync/atomic"
-
-	"github.com/open-policy-agent/opa/v1/storage"
 )
 
 // Shadow judges live calls once more by other bundles, to see what a new policy
@@ -20,7 +17,6 @@ type Shadow struct {
 	queue  chan cue
 	stop   context.CancelFunc
 	done   chan struct{}
-	closed sync.Once
 
 	judged, differ, unanswered, unseen atomic.Int64
 }
@@ -80,7 +76,7 @@ func (s *Shadow) Stats() ShadowStats {
 
 // Close ends the shadow. What still waits is not judged.
 func (s *Shadow) Close(ctx context.Context) error {
-	s.closed.Do(s.stop)
+	s.stop()
 	<-s.done
 	return s.engine.Close(ctx)
 }
@@ -163,13 +159,14 @@ func (e *Engine) writeShadow(ctx context.Context, live, again *record, change Ch
 		return err
 	}
 	defer e.store.Abort(ctx, txn)
-	was, err := e.shown(ctx, txn, live)
+	r := e.active.Load()
+	was, err := e.shown(ctx, r, txn, live)
 	if was == nil || err != nil {
 		return err
 	}
 	again.mark.Mode = modeShadow
 	again.decision.Record = live.decision.Record
-	will, err := e.shown(ctx, txn, again)
+	will, err := e.shown(ctx, r, txn, again)
 	if will == nil || err != nil {
 		return err
 	}
@@ -181,14 +178,4 @@ func (e *Engine) writeShadow(ctx context.Context, live, again *record, change Ch
 		return err
 	}
 	return e.log.Append(line)
-}
-
-// shown is the event of a record as the log shows it; nil if a drop rule leaves
-// it out.
-func (e *Engine) shown(ctx context.Context, txn storage.Transaction, rec *record) (*event, error) {
-	masks, drop, err := e.rulesOf(ctx, e.active.Load(), txn, rec)
-	if err != nil || drop {
-		return nil, err
-	}
-	return rec.shown(e.labels, masks)
 }
