@@ -131,8 +131,8 @@ func (c *conn) serve() {
 	}
 	err := c.client.Wait()
 	c.client.Close()
-	close(c.dead)
 	c.e.pool.remove(c)
+	close(c.dead)
 	c.wire.release()
 	c.e.o.Logger.Debug("connection ended", "host", place(c.target), "cause", err)
 }
