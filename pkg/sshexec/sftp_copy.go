@@ -460,7 +460,7 @@ func (c *copying) keep(err error) {
 	if bytes < leftoverBytes || c.spot.made == 0 || !errors.Is(err, errLost) && !outOfTime {
 		return
 	}
-	left := leftover{name: c.spot.temp, inode: c.spot.made, owner: statOf(c.spot.fresh).UID, bytes: bytes, since: time.Now()}
+	left := leftover{name: c.spot.temp, inode: c.spot.made, owner: statOf(c.spot.file.info).UID, bytes: bytes, since: time.Now()}
 	if c.to.conn.e.leftovers.put(c.key(), left) {
 		c.spot.temp = ""
 	}
@@ -473,11 +473,10 @@ func (s *spot) reopen(left leftover) bool {
 		return false
 	}
 	inode, err := s.fileWork.inode(h)
-	fresh, statErr := h.Stat()
-	if cmp.Or(err, statErr) != nil || inode != left.inode || statOf(fresh).UID != left.owner || statOf(fresh).Mode&0o7777 != private {
+	if err != nil || inode != left.inode || statOf(h.info).UID != left.owner || statOf(h.info).Mode&0o7777 != private {
 		h.close()
 		return false
 	}
-	s.file, s.fresh, s.temp, s.made = h, fresh, left.name, inode
+	s.file, s.temp, s.made = h, left.name, inode
 	return true
 }

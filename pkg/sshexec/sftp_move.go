@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,9 +23,10 @@ const (
 	movers     = 24
 	laneMovers = 10
 	// A lane more is taken for every laneTrip that a round trip lasts, and as long
-	// as there are laneBytes for it, up to mostLanes.
+	// as there are laneBytes for it, up to mostLanes. To open one takes ten round
+	// trips.
 	laneTrip  = 12 * time.Millisecond
-	laneBytes = 4 << 20
+	laneBytes = 8 << 20
 	mostLanes = 8
 )
 
@@ -35,7 +37,32 @@ type crew struct {
 	n      int
 	next   atomic.Int64
 	failed atomic.Pointer[error]
-	all    sync.WaitGroup
+
+	mu   sync.Mutex
+	over bool           // nobody joins any more
+	late sync.WaitGroup // those who have joined
+}
+
+// join has somebody work along, unless there is nothing left to do.
+func (c *crew) join(work func()) {
+	c.mu.Lock()
+	over := c.over
+	if !over {
+		c.late.Add(1)
+	}
+	c.mu.Unlock()
+	if !over {
+		defer c.late.Done()
+		work()
+	}
+}
+
+// rest waits for those who have joined.
+func (c *crew) rest() {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.late.Wait()
 }
 
 // work sends workers, and waits for them to be done.
@@ -90,7 +117,7 @@ type load struct {
 }
 
 // haul moves a load piece by piece. The first lane is open; the others are used
-// as soon as they are.
+// as soon as they are, and not waited for.
 func (w *fileWork) haul(l load) error {
 	c := &crew{ctx: w.ctx, n: int((l.bytes + l.piece - 1) / l.piece)}
 	workers := movers
@@ -103,31 +130,32 @@ func (w *fileWork) haul(l load) error {
 			return l.move(by, i, from, min(from+l.piece, l.bytes))
 		})
 	}
-	c.all.Go(func() { on(l.first) })
 	for i := 1; i < l.lanes; i++ {
-		c.all.Go(func() {
+		w.conn.spawn(func() {
 			if by, done, err := l.more(i); err == nil {
 				defer done()
-				on(by)
+				c.join(func() { on(by) })
 			}
 		})
 	}
-	c.all.Wait()
+	on(l.first)
+	c.rest()
 	return c.result()
 }
 
 // another opens an open file once more, on a session of its own. It must be the
 // same file, by what the kernel says.
 func (w *fileWork) another(h *handle, flags int) (*handle, func(), error) {
-	inode, err := w.inode(h)
-	if err != nil || inode == 0 {
-		return nil, nil, errElsewhere
-	}
 	f := w.conn.e.pool.extraFiles(w.files)
 	if f == nil {
 		return nil, nil, errNoSessions
 	}
-	if err := f.opened(w.ctx); err != nil {
+	inode, err := w.inode(h)
+	if err == nil && inode == 0 {
+		err = errElsewhere
+	}
+	if err = cmp.Or(f.opened(w.ctx), err); err != nil {
+		f.close()
 		return nil, nil, err
 	}
 	beside := &fileWork{files: f, ctx: w.ctx, r: w.r}

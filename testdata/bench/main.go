@@ -46,11 +46,17 @@ func main() {
 	decisions := flag.Int("replay", 0, "decisions to replay; nothing else is measured")
 	fresh := flag.Int("fresh", 5, "of each hundred of them, those with a command of their own")
 	size := flag.Int64("size", 1024, "MiB of the file that is moved")
+	far := flag.Int64("far", 1024, "MiB of it over a long way")
 	only := flag.Bool("files", false, "compare the moving of files and nothing else")
 	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
+	to := flag.String("to", "", "address to forward to with -delay each way, and nothing else")
+	delay := flag.Duration("delay", 0, "of -to")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
+	if *to != "" {
+		b.delayed(*to, *delay)
+	}
 	b.build()
 	if *decisions > 0 {
 		b.replay(*decisions, *fresh)
@@ -64,7 +70,7 @@ func main() {
 		b.idle()
 	}
 	debug.SetGCPercent(*gc)
-	b.files(*size*mib, *size*mib/8, 3)
+	b.files(*size*mib, *far*mib, 3)
 }
 
 // bench is the sshd, the gateway and what must be taken down at the end. It is
