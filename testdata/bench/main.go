@@ -29,13 +29,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sallyport/sallyport/pkg/gcpace"
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 )
@@ -48,7 +48,6 @@ func main() {
 	size := flag.Int64("size", 1024, "MiB of the file that is moved")
 	far := flag.Int64("far", 1024, "MiB of it over a long way")
 	only := flag.Bool("files", false, "compare the moving of files and nothing else")
-	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
 	to := flag.String("to", "", "address to forward to with -delay each way, and nothing else")
 	delay := flag.Duration("delay", 0, "of -to")
 	flag.Parse()
@@ -69,7 +68,7 @@ func main() {
 		b.fan(*hosts, 5)
 		b.idle()
 	}
-	debug.SetGCPercent(*gc)
+	gcpace.Start() // as sallyport does
 	b.files(*size*mib, *far*mib, 3)
 }
 
