@@ -100,6 +100,9 @@ func readNode(file string) ([]byte, *yaml.Node, error) {
 	if err == nil && root == nil {
 		root = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	}
+	if err == nil {
+		valueAt(place{report: &report{}}, "", root).expand()
+	}
 	return text, root, err
 }
 

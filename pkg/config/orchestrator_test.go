@@ -466,6 +466,18 @@ func TestRulesInVain(t *testing.T) {
 	}
 }
 
+// A few lines of aliases could stand for more than there is memory for.
+func TestAliasesAreBounded(t *testing.T) {
+	bomb := "hosts:\n  - tags: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		bomb += fmt.Sprintf("  - tags: &a%d [%s*a%d]\n", i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), i)
+	}
+	_, err := Load(Options{Dir: write(t, map[string]string{serversFile: bomb}), Env: noEnv})
+	if err == nil || strings.Count(err.Error(), "stand for more than 250000 values") != 1 {
+		t.Errorf("%.300v", err)
+	}
+}
+
 // YAML 1.1, by which the orchestrator reads its files, has more words for true and
 // false. In quotes they are texts.
 func TestTruths(t *testing.T) {

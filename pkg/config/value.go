@@ -110,7 +110,7 @@ func (v value) claim(taken map[string]int, name, what string) bool {
 }
 
 // given is false for a value that is not there, which it reports, and for an
-// alias, which plain has reported. An empty list is written [], so that a list
+// alias, which expand has reported. An empty list is written [], so that a list
 // whose last entry was commented out is noticed.
 func (v value) given() bool {
 	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
