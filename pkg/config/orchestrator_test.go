@@ -112,7 +112,8 @@ func threeFiles(t *testing.T) {
 func secretFound(t *testing.T) {
 	tried{entry: "password_secret: pw", env: map[string]string{"MCP_SSH_SECRET_PW": "from env"}}.gives(t, "from env")
 	tried{entry: "password_secret: pw", files: map[string]string{"secrets/pw": "from file\n"}}.gives(t, "from file")
-	tried{entry: "password_secret: pw"}.refused(t, "does not exist")
+	tried{entry: "password_secret: pw"}.refused(t, "does not exist (write it there with mode 600, or set SALLYPORT_SECRET_PW)")
+	tried{entry: "password_secret: web-pw"}.refused(t, "does not exist (write it there with mode 600)") // no shell has such a variable
 	tried{
 		entry: "password_secret: prod_db_password", env: map[string]string{"PROD_DB_PASSWORD": "injected"},
 		files: map[string]string{settingsFile: "secrets: {env_allow: [PROD_DB_PASSWORD]}\n"},
