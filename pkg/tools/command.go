@@ -302,8 +302,8 @@ func (r runFacts) howItEnded() []string {
 	for _, s := range r.Survivors {
 		parts = append(parts, fmt.Sprintf("still running: %d %s", s.PID, s.Command))
 	}
-	if r.Truncated {
-		parts = append(parts, fmt.Sprintf("[cut: %d bytes of %d are shown]", len(r.Stdout)+len(r.Stderr), r.BytesOut+r.BytesErr))
+	if shown := int64(len(r.Stdout) + len(r.Stderr)); r.Truncated && shown < r.BytesOut+r.BytesErr {
+		parts = append(parts, fmt.Sprintf("[cut: %d bytes of %d are shown]", shown, r.BytesOut+r.BytesErr))
 	}
 	switch {
 	case r.Signal != "":

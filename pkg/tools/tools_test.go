@@ -264,3 +264,15 @@ func TestResources(t *testing.T) {
 		}
 	}
 }
+
+// A command that was stopped before it had said anything has nothing cut off.
+func TestNothingIsCutFromNothing(t *testing.T) {
+	silent := runFacts{Truncated: true}
+	if said := silent.howItEnded(); len(said) > 0 {
+		t.Errorf("%q", said)
+	}
+	cut := runFacts{Truncated: true, Stdout: "ab", BytesOut: 5}
+	if said := cut.howItEnded(); !slices.Contains(said, "[cut: 2 bytes of 5 are shown]") {
+		t.Errorf("%q", said)
+	}
+}
