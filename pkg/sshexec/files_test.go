@@ -170,18 +170,23 @@ func TestLocate(t *testing.T) {
 			path    string
 			missing bool
 			code    tool.FailureCode
+			says    string
 		}{
-			{dir + "/new", false, tool.FailNotFound},
-			{dir + "/loop", true, tool.FailNotFound},
-			{dir + "/no/such/new", true, tool.FailNotFound},
-			{file + "/new", true, tool.FailNotFound},
-			{"file", true, tool.FailName},
-			{dir + "/a\x00b", true, tool.FailName},
-			{dir + "/\xff", true, tool.FailName},
-			{"/" + strings.Repeat("a", 5000), true, tool.FailName},
-			{dir + "/" + strings.Repeat("a", 256), true, tool.FailName},
+			{dir + "/new", false, tool.FailNotFound, `/new" does not exist`},
+			{dir + "/loop", true, tool.FailNotFound, "leads nowhere"},
+			{dir + "/no/such/new", true, tool.FailNotFound, `/no/such" does not exist`},
+			{file + "/new", true, tool.FailNotDirectory, `/file" is not a directory`},
+			{"file", true, tool.FailName, "begin with /"},
+			{dir + "/a\x00b", true, tool.FailName, "null byte"},
+			{dir + "/\xff", true, tool.FailName, "UTF-8"},
+			{"/" + strings.Repeat("a", 5000), true, tool.FailName, "a shorter one"},
+			{dir + "/" + strings.Repeat("a", 256), true, tool.FailName, "a shorter one"},
 		} {
-			failed(t, l.Run(t.Context(), fileJob(host, tool.Locate{Path: tc.path, Missing: tc.missing})), tool.NotStarted, tc.code)
+			r := l.Run(t.Context(), fileJob(host, tool.Locate{Path: tc.path, Missing: tc.missing}))
+			failed(t, r, tool.NotStarted, tc.code)
+			if !strings.Contains(r.Err.Error()+r.Err.Remedy, tc.says) {
+				t.Errorf("%.80q: %v, want %q", tc.path, r.Err, tc.says)
+			}
 		}
 	})
 }

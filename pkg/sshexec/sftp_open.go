@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -132,6 +133,7 @@ func (w *fileWork) at(name string) (*handle, error) {
 type openRequest struct {
 	asked string
 	real  string // what the server's kernel must then call it
+	shown string // what errors call it; empty for real
 	flags int
 	mode  uint32 // of a new file; 0 leaves it to the server
 }
@@ -172,7 +174,7 @@ func (w *fileWork) try(o openRequest) (*handle, error) {
 	w.stream.mode.Store(o.mode)
 	var err error
 	if h.File, err = w.client.OpenFile(o.asked, o.flags); err != nil {
-		return nil, w.explain(err, o.real)
+		return nil, w.notOpened(o, err)
 	}
 	if err := w.verify(h); err != nil {
 		_ = h.File.Close()
@@ -183,6 +185,17 @@ func (w *fileWork) try(o openRequest) (*handle, error) {
 	}
 	w.take(h.fd, true)
 	return h, nil
+}
+
+// notOpened says why there is no descriptor. Who may write a file need not be let
+// to make another one beside it.
+func (w *fileWork) notOpened(o openRequest, err error) error {
+	name := cmp.Or(o.shown, o.real)
+	if o.creates() && errors.Is(err, os.ErrPermission) {
+		return w.wrong(tool.FailPermission, path.Dir(name), "lets the account "+w.r.job.Target.User+" make no file in it, as it takes to write one wholly or not at all",
+			"ask for rights to the directory on the host, or write to another one")
+	}
+	return w.explain(err, name)
 }
 
 // openable refuses what must not be opened: a FIFO would block the server, and a

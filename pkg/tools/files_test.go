@@ -281,6 +281,7 @@ func TestWriteChecksWhatItWrites(t *testing.T) {
 		`{"path":"/a.yml","content":"a: 1\na: 2\n"}`:       "line 2",
 		`{"path":"/a","content":"%%","encoding":"base64"}`: "not base64",
 		`{"path":"/a","content":"","mode":"rw"}`:           "octal",
+		`{"path":"/a","content":"","mode":"000"}`:          "octal",
 		`{"path":"/a","content":"","expect":"x"}`:          "SHA-256",
 		`{"path":"/a"}`:                                         `"content" is required`,
 		`{"path":"/a","content":"\ud800"}`:                      "surrogate",

@@ -36,7 +36,7 @@ func (a writeArgs) bytes() ([]byte, error) {
 
 func (a writeArgs) check() error {
 	switch {
-	case a.Mode != "" && (len(a.Mode) < 3 || len(a.Mode) > 4 || strings.Trim(a.Mode, "01234567") != ""):
+	case a.Mode != "" && (len(a.Mode) < 3 || len(a.Mode) > 4 || strings.Trim(a.Mode, "01234567") != "" || strings.Trim(a.Mode, "0") == ""):
 		return &tool.ArgumentError{Argument: "mode", Message: fmt.Sprintf("argument \"mode\" is %q", a.Mode), Remedy: "send three or four octal digits, such as 0644"}
 	case a.Expect != "" && a.Expect != tool.Absent && !isDigest(a.Expect):
 		return &tool.ArgumentError{Argument: "expect", Message: "argument \"expect\" is no SHA-256", Remedy: "send the sha256 that read gave, or absent"}

@@ -94,7 +94,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 # title: The file is too large
 # custom:
 #   code: file_too_large
-#   remedy: take less, or ask the operator for a larger max_bytes
+#   remedy: name a smaller file, write less, or ask the operator for a larger max_bytes
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some [op, path, rule] in unkept
 	file.too_large(op, rule)
