@@ -296,6 +296,34 @@ func TestReadRefuses(t *testing.T) {
 	})
 }
 
+// A device is read by whoever was let to read a device, and by nobody who was let
+// to read a file; what would keep the server waiting is never opened.
+func TestReadDevices(t *testing.T) {
+	t.Parallel()
+	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
+		fifo := openDir(t) + "/fifo"
+		if err := syscall.Mkfifo(fifo, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		device := &tool.FileFacts{Exists: true, Type: tool.Device}
+		r := l.Run(t.Context(), fileJob(host, tool.Read{Path: "/dev/zero", Length: 10}, device))
+		if r.Err != nil {
+			t.Fatal(describe(r))
+		}
+		if c, ok := r.Outputs[0].Answer.(tool.FileContent); !ok || string(c.Bytes) != strings.Repeat("\x00", 10) || !c.More {
+			t.Errorf("%s: %+v", describe(r), c)
+		}
+		j := fileJob(host, tool.Read{Path: "/dev/zero", Whole: true}, device)
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailTooLarge)
+		j = fileJob(host, tool.Read{Path: fifo}, device)
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailSpecialFile)
+		j = fileJob(host, tool.Read{Path: "/dev/zero"}, &tool.FileFacts{Exists: true, Type: tool.RegularFile})
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailSpecialFile)
+		j = fileJob(host, tool.Write{Path: "/dev/zero"}, device)
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailSpecialFile)
+	})
+}
+
 // With many files open at once, each is still known by its descriptor.
 func TestManyOpenFiles(t *testing.T) {
 	t.Parallel()

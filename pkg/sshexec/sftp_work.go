@@ -418,5 +418,5 @@ func (w *fileWork) moved(name string) *tool.Failure {
 
 // special: a path leads to what content is not read from or written to.
 func (w *fileWork) special(name string, t tool.FileType) *tool.Failure {
-	return w.wrong(tool.FailSpecialFile, name, "is a "+string(t), "only regular files are read and written")
+	return w.wrong(tool.FailSpecialFile, name, "is a "+string(t), "name a regular file; of others only devices can be read over SFTP, where policy permits it")
 }

@@ -81,7 +81,8 @@ func factsAbout(r tool.Run, asked string) fileFacts {
 	return f
 }
 
-// only regular files, whatever policy permits: others have no end.
+// notRegular says that there is no file at a path, or a directory. Whether it may
+// be anything else is for policy to say.
 func notRegular(p place, facts tool.FileFacts) *tool.Failure {
 	switch {
 	case !facts.Exists:
