@@ -22,6 +22,14 @@ type place struct {
 	Path   string `json:"path" arg:"required,path" doc:"absolute, or relative to the working directory of the connection"`
 }
 
+// named is the path for whoever may have several hosts in mind.
+func (p place) named() string {
+	if p.Target == "" {
+		return p.Path
+	}
+	return p.Path + " on " + p.Target
+}
+
 func (p place) scope() tool.Scope { return tool.Scope{Alias: p.Target, Open: true} }
 
 // located is a plan that finds out where a path leads, and then goes on with
@@ -86,9 +94,9 @@ func factsAbout(r tool.Run, asked string) fileFacts {
 func notRegular(p place, facts tool.FileFacts) *tool.Failure {
 	switch {
 	case !facts.Exists:
-		return &tool.Failure{Code: tool.FailNotFound, Message: fmt.Sprintf("there is no %s", p.Path), Remedy: "list_dir shows what is in its directory"}
+		return &tool.Failure{Code: tool.FailNotFound, Message: fmt.Sprintf("there is no %s", p.named()), Remedy: "list_dir shows what is in its directory"}
 	case facts.Type == tool.Directory:
-		return &tool.Failure{Code: tool.FailNotFile, Message: p.Path + " is a directory", Remedy: "use list_dir, or name a file in it"}
+		return &tool.Failure{Code: tool.FailNotFile, Message: p.named() + " is a directory", Remedy: "use list_dir, or name a file in it"}
 	}
 	return nil
 }

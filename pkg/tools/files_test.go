@@ -257,6 +257,20 @@ func TestWriteSaysThatTheModeStays(t *testing.T) {
 	}
 }
 
+// A copy that cannot be made is told with the host on which it cannot.
+func TestSyncNamesTheEnd(t *testing.T) {
+	plan, err := syncFile().Plan(json.RawMessage(`{"source_node":"web1","source_path":"/a","dest_node":"web2","dest_path":"/a"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := regular("/a")
+	directory.Type = tool.Directory
+	_, failure := plan.Next([]tool.Output{{Answer: regular("/a")}, {Answer: directory}})
+	if failure == nil || failure.Message != "/a on web2 is a directory" {
+		t.Errorf("got %+v", failure)
+	}
+}
+
 func TestEditOfWhatIsNotThere(t *testing.T) {
 	missing := tool.FileFacts{Path: "/srv/new", Under: tool.Under("/srv/new")}
 	h := &host{facts: missing}
