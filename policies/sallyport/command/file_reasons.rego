@@ -108,7 +108,9 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 # title: Only files and directories may be opened
 # custom:
 #   code: file_special
-#   remedy: name a file; a device needs a rule with special under files in policy.yml, and pipes and sockets are not for tools
+#   remedy: >-
+#     name a file; a device needs a rule with special under files in policy.yml, and pipes and sockets
+#     are not for tools
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some [op, rule] in unkept_kinds
 	not rule.special
