@@ -767,7 +767,7 @@ var fileFamilies = []family{
 	{"grep egrep fgrep zgrep", program{derive: files, action: FileRead, valued: "ABCmefdD", longs: words("regexp file after-context before-context context max-count include exclude exclude-dir exclude-from color"), skip: 1, given: words("e f regexp file"), reads: words("f file exclude-from"), deep: words("r R recursive dereference-recursive d directories")}},
 	{"rg", program{derive: files, action: FileRead, valued: "ABCmefdgtTj", longs: words("regexp file after-context before-context context max-count glob type type-not max-depth"), skip: 1, given: words("e f regexp file files"), reads: words("f file"), tree: true, here: true}},
 	{"awk gawk mawk", program{derive: files, action: FileRead, valued: "Fvfi", longs: words("file field-separator assign"), skip: 1, given: words("f file"), reads: words("f file")}},
-	{"sed", program{derive: files, action: FileRead, valued: "efl", attached: "i", longs: words("expression file line-length"), skip: 1, given: words("e f expression file"), reads: words("f file"), inPlace: words("i in-place")}},
+	{"sed", program{derive: streamEdits, action: FileRead, valued: "efl", attached: "i", longs: words("expression file line-length"), skip: 1, given: words("e f expression file"), reads: words("f file"), inPlace: words("i in-place")}},
 	{"jq", program{derive: files, action: FileRead, valued: "fL", skip: 1, given: words("f from-file"), reads: words("f")}},
 	{"ls dir vdir", program{derive: files, action: FileList, valued: "ITw", longs: words("ignore hide tabsize width"), here: true, deep: words("R recursive")}},
 	{"du", program{derive: files, action: FileList, valued: "dBtX", longs: words("max-depth block-size threshold exclude exclude-from files0-from"), here: true, tree: true}},
