@@ -76,7 +76,8 @@ func (s *sed) command() bool {
 		return s.until(delimiter, true) && s.until(delimiter, false) && s.flags()
 	case c == 'y':
 		delimiter := s.next()
-		return s.until(delimiter, false) && s.until(delimiter, false)
+		from, to := s.until(delimiter, false), s.until(delimiter, false)
+		return from && to
 	case c == '#':
 		s.line()
 	case c == 'r', c == 'R':
