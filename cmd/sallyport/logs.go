@@ -87,15 +87,17 @@ func growthOf(sink config.LogSink) journal.Options {
 	return journal.Options{MaxBytes: sink.MaxBytes, Keep: sink.Keep}
 }
 
-func (s *stack) openAudit(conf *config.Config, stderr io.Writer) (err error) {
+func (s *stack) openAudit(conf *config.Config, stderr io.Writer) error {
 	sink := conf.Settings.Logs.Audit
 	o := audit.Options{File: sink.File, Journal: growthOf(sink)}
 	if sink.Stderr {
 		o.Writer = stderr
 	}
-	if s.audit, err = audit.Open(o); err != nil {
+	stream, err := audit.Open(o)
+	if err != nil {
 		return fmt.Errorf("audit stream: %w", err)
 	}
-	s.closers = append(s.closers, s.audit)
+	s.audit = tallied{stream, newEvents()}
+	s.closers = append(s.closers, stream)
 	return nil
 }

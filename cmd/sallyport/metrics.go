@@ -11,68 +11,90 @@ import (
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/gateway"
+	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/spool"
+	"github.com/sallyport/sallyport/pkg/sshexec"
 )
 
 // metrics is what /metrics tells, in the format of Prometheus: numbers of what the
 // parts count anyway, and no word of any call.
 func (s *stack) metrics() http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.events)
-	for _, m := range s.gauges() {
-		opts := prometheus.Opts{Namespace: "sallyport", Name: m.name, Help: m.help}
-		if m.total {
-			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(opts), m.value))
-		} else {
-			r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts), m.value))
-		}
+	r.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		s.audit.events, revisions{s},
+		counts[policy.Stats]{s.engine.Stats, engineFigures}, counts[sshexec.Stats]{s.runner.Stats, runnerFigures},
+	)
+	if s.shadow != nil {
+		r.MustRegister(counts[policy.ShadowStats]{s.shadow.Stats, shadowFigures})
 	}
-	r.MustRegister(revisions{s})
+	if s.upload != nil {
+		r.MustRegister(counts[spool.State]{s.upload.State, uploadFigures})
+	}
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 
-type gauge struct {
+// figure is one number of what a part counts.
+type figure[S any] struct {
+	kind       prometheus.ValueType
 	name, help string
-	total      bool // it only grows
-	value      func() float64
+	of         func(S) float64
 }
 
-func (s *stack) gauges() []gauge {
-	all := []gauge{
-		{"decisions_total", "Decisions that policy made.", true, func() float64 { return float64(s.engine.Stats().Decisions) }},
-		{"decisions_unrecorded_total", "Decisions that were refusals because they could not be put on the decision log.", true, func() float64 { return float64(s.engine.Stats().Lost) }},
-		{"decisions_dropped_total", "Decisions that a drop rule of system.log left out of the decision log.", true, func() float64 { return float64(s.engine.Stats().Dropped) }},
-		{"connections", "Live SSH connections.", false, func() float64 { return float64(s.runner.Stats().Connections) }},
-		{"connections_dialing", "SSH connections that are being made.", false, func() float64 { return float64(s.runner.Stats().Dialing) }},
-		{"ssh_sessions", "Sessions in use on all SSH connections.", false, func() float64 { return float64(s.runner.Stats().Sessions) }},
-		{"jobs_running", "Commands and file operations under way.", false, func() float64 { return float64(s.runner.Stats().Running) }},
-		{"jobs_waiting", "Those that wait for a connection or a session.", false, func() float64 { return float64(s.runner.Stats().Waiting) }},
-		{"breakers_open", "Addresses and logins that are not tried for a while.", false, func() float64 { return float64(len(s.runner.Stats().Breakers)) }},
-	}
-	if s.shadow != nil {
-		all = append(all,
-			gauge{"shadow_judged_total", "Decisions that the policy on trial judged once more.", true, func() float64 { return float64(s.shadow.Stats().Judged) }},
-			gauge{"shadow_differ_total", "Those of them that it would decide otherwise.", true, func() float64 { return float64(s.shadow.Stats().Differ) }},
-			gauge{"shadow_unanswered_total", "Those to which it had no usable answer.", true, func() float64 { return float64(s.shadow.Stats().Unanswered) }},
-			gauge{"shadow_unseen_total", "Decisions that it was not shown because too many waited.", true, func() float64 { return float64(s.shadow.Stats().Unseen) }},
-		)
-	}
-	if s.upload != nil {
-		all = append(all,
-			gauge{"upload_sent_total", "Decisions that the collector has taken.", true, func() float64 { return float64(s.upload.State().Sent) }},
-			gauge{"upload_lost_total", "Decisions that made room for others in a full buffer, or that the collector rejected.", true, func() float64 { return float64(s.upload.State().Lost) }},
-			gauge{"upload_waiting_bytes", "Decisions on disk that the collector does not have yet.", false, func() float64 { return float64(s.upload.State().Waiting) }},
-			gauge{"upload_failing_seconds", "For how long nothing could be handed over; 0 when the last try succeeded.", false, s.uploadFails},
-		)
-	}
-	return all
+const (
+	total = prometheus.CounterValue // it only grows
+	now   = prometheus.GaugeValue
+)
+
+var engineFigures = []figure[policy.Stats]{
+	{total, "decisions_total", "Decisions that policy made.", func(s policy.Stats) float64 { return float64(s.Decisions) }},
+	{total, "decisions_unrecorded_total", "Decisions that were refusals because they could not be put on the decision log.", func(s policy.Stats) float64 { return float64(s.Lost) }},
+	{total, "decisions_dropped_total", "Decisions that a drop rule of system.log left out of the decision log.", func(s policy.Stats) float64 { return float64(s.Dropped) }},
 }
 
-func (s *stack) uploadFails() float64 {
-	since := s.upload.State().Failing
-	if since.IsZero() {
+var runnerFigures = []figure[sshexec.Stats]{
+	{now, "connections", "Live SSH connections.", func(s sshexec.Stats) float64 { return float64(s.Connections) }},
+	{now, "connections_dialing", "SSH connections that are being made.", func(s sshexec.Stats) float64 { return float64(s.Dialing) }},
+	{now, "ssh_sessions", "Sessions in use on all SSH connections.", func(s sshexec.Stats) float64 { return float64(s.Sessions) }},
+	{now, "jobs_running", "Commands and file operations under way.", func(s sshexec.Stats) float64 { return float64(s.Running) }},
+	{now, "jobs_waiting", "Those that wait for a connection or a session.", func(s sshexec.Stats) float64 { return float64(s.Waiting) }},
+	{now, "breakers_open", "Addresses and logins that are not tried for a while.", func(s sshexec.Stats) float64 { return float64(len(s.Breakers)) }},
+}
+
+var shadowFigures = []figure[policy.ShadowStats]{
+	{total, "shadow_judged_total", "Decisions that the policy on trial judged once more.", func(s policy.ShadowStats) float64 { return float64(s.Judged) }},
+	{total, "shadow_differ_total", "Those of them that it would decide otherwise.", func(s policy.ShadowStats) float64 { return float64(s.Differ) }},
+	{total, "shadow_unanswered_total", "Those to which it had no usable answer.", func(s policy.ShadowStats) float64 { return float64(s.Unanswered) }},
+	{total, "shadow_unseen_total", "Decisions that it was not shown because too many waited.", func(s policy.ShadowStats) float64 { return float64(s.Unseen) }},
+}
+
+var uploadFigures = []figure[spool.State]{
+	{total, "upload_sent_total", "Decisions that the collector has taken.", func(s spool.State) float64 { return float64(s.Sent) }},
+	{total, "upload_lost_total", "Decisions that made room for others in a full buffer, or that the collector rejected.", func(s spool.State) float64 { return float64(s.Lost) }},
+	{now, "upload_waiting_bytes", "Decisions on disk that the collector does not have yet.", func(s spool.State) float64 { return float64(s.Waiting) }},
+	{now, "upload_failing_seconds", "For how long nothing could be handed over; 0 when the last try succeeded.", uploadFails},
+}
+
+func uploadFails(s spool.State) float64 {
+	if s.Failing.IsZero() {
 		return 0
 	}
-	return time.Since(since).Seconds()
+	return time.Since(s.Failing).Seconds()
+}
+
+// counts shows the figures of one part, all as they were at one moment.
+type counts[S any] struct {
+	take  func() S
+	shown []figure[S]
+}
+
+func (c counts[S]) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, to) }
+
+func (c counts[S]) Collect(to chan<- prometheus.Metric) {
+	all := c.take()
+	for _, f := range c.shown {
+		to <- prometheus.MustNewConstMetric(prometheus.NewDesc("sallyport_"+f.name, f.help, nil, nil), f.kind, f.of(all))
+	}
 }
 
 // tallied is the audit stream, with its events counted by their type.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +14,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
@@ -41,8 +38,7 @@ type stack struct {
 	trust      *sshexec.Trust
 	runner     *sshexec.Executor
 	identities *sshexec.Identities
-	audit      *audit.Stream
-	events     *prometheus.CounterVec // on the audit stream
+	audit      tallied
 	gateway    *gateway.Gateway
 	server     atomic.Pointer[mcpserver.Server] // nil until it serves
 	log        *slog.Logger
@@ -82,7 +78,6 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		if err := s.openAudit(conf, o.stderr); err != nil {
 			return err
 		}
-		s.events = newEvents()
 	}
 	if err := s.openEngine(ctx, conf, o); err != nil {
 		return err
@@ -103,7 +98,7 @@ func (s *stack) build(ctx context.Context, conf *config.Config, o stackOptions) 
 		return err
 	}
 	s.identities = sshexec.NewIdentities(filepath.Join(conf.Settings.StateDir, "identities"), s.identityMade)
-	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, tallied{s.audit, s.events}, s.reload, s.identities
+	parts.Runner, parts.Audit, parts.Reload, parts.Identities = s.runner, s.audit, s.reload, s.identities
 	s.gateway = gateway.New(parts)
 	return s.warn(ctx, conf)
 }
@@ -156,19 +151,6 @@ func notFetched(e *policy.Engine) error {
 	return nil
 }
 
-// bundleChanged puts on record what happened to a bundle of a server.
-func (s *stack) bundleChanged(c policy.BundleChange) {
-	event := audit.Event{Type: audit.Bundle, Subject: c.Bundle, Detail: c.Detail}
-	if c.Detail != "" {
-		event.Failure = "bundle_" + string(c.Kind)
-	} else {
-		event.Detail = string(c.Kind) + " " + c.Revision
-	}
-	if err := (tallied{s.audit, s.events}).Write(context.Background(), event); err != nil {
-		s.log.Error("change of a bundle not on record", "problem", err)
-	}
-}
-
 // openShadow has other policies judge what the engine decides.
 func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOptions) (err error) {
 	set := conf.Settings
@@ -183,105 +165,6 @@ func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOpti
 	}
 	s.engine.Cast(s.shadow)
 	return nil
-}
-
-// policyOptions are the bundles as the settings have them. Secrets are asked for
-// when they are needed.
-func policyOptions(set config.Settings, secrets func() config.Secrets) policy.Options {
-	o := policy.Options{
-		Bundle: set.Policy.Bundle, Custom: set.Policy.Custom, Timeout: set.Policy.Timeout,
-		Keys: map[string]policy.Key{}, RequireSigned: set.Policy.RequireSigned,
-		KeepDir: filepath.Join(set.StateDir, "bundles"),
-	}
-	for id, key := range set.Policy.Keys {
-		o.Keys[id] = policy.Key{Algorithm: key.Algorithm, Scope: key.Scope, Text: func() (string, error) {
-			if key.Secret() {
-				return secrets().Secret(key.Key)
-			}
-			return key.Key, nil
-		}}
-	}
-	for _, b := range set.Policy.Bundles {
-		source := policy.Source{
-			Name: b.Name, Path: b.Path, Signing: (*policy.Signing)(b.Signing), Resource: b.Resource,
-			MinDelay: seconds(b.Polling.MinDelay), MaxDelay: seconds(b.Polling.MaxDelay), LongPoll: seconds(b.Polling.LongPoll),
-			Limit: int64(b.Limit), Persist: b.Persist,
-		}
-		if b.Service != "" {
-			source.Service = bundleService(set.Policy.Services[b.Service], secrets)
-		}
-		o.Bundles = append(o.Bundles, source)
-	}
-	return o
-}
-
-func bundleService(s config.BundleService, secrets func() config.Secrets) *policy.Service {
-	service := &policy.Service{
-		URL: s.URL, OCI: s.OCI, Headers: seconds(s.Headers), Timeout: seconds(s.Download),
-		CACert: s.CACert, SystemCAs: s.SystemCA, Scheme: s.Scheme,
-	}
-	if s.Token != "" {
-		service.Token = func() (string, error) { return secrets().Secret(s.Token) }
-	}
-	if s.Cert != "" {
-		service.Certificate = func() (*tls.Certificate, error) { return secrets().Certificate(s.Cert, s.Key) }
-	}
-	return service
-}
-
-func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
-
-// shadowOptions are the bundles of the shadow, which are held to the same keys.
-func shadowOptions(set config.Settings, secrets func() config.Secrets) policy.Options {
-	o := policyOptions(set, secrets)
-	o.Bundle, o.Custom, o.Bundles = set.Shadow.Bundle, set.Shadow.Custom, nil
-	return o
-}
-
-// ofBundles tells what is wrong with bundles as problems of the configuration:
-// where on disk, and by which setting they are there.
-func ofBundles(err error, set config.Settings, from config.Origins) error {
-	return problemsOf(err, set, from, func(f policy.Fault) string { return settingOf(f, set.Policy) })
-}
-
-// ofShadow is ofBundles for those of the shadow.
-func ofShadow(err error, set config.Settings, from config.Origins) error {
-	return problemsOf(err, set, from, func(f policy.Fault) string {
-		return strings.Replace(settingOf(f, config.PolicySettings{Bundle: set.Shadow.Bundle}), "policy", "shadow", 1)
-	})
-}
-
-func problemsOf(err error, set config.Settings, from config.Origins, settingOf func(policy.Fault) string) error {
-	var faults policy.Faults
-	if !errors.As(err, &faults) {
-		return err
-	}
-	problems := &config.Problems{Settings: &set, Origins: from}
-	for _, f := range faults {
-		key, message := settingOf(f), f.Message
-		if f.File == "" && f.Bundle != "" {
-			message = f.Bundle + ": " + message
-		}
-		p := from.Problem(key, message, f.Remedy)
-		if f.File != "" {
-			p.File, p.Line, p.Column = f.File, f.Line, f.Column
-		}
-		problems.List = append(problems.List, p)
-	}
-	return problems
-}
-
-// settingOf is the setting by which a bundle is there.
-func settingOf(f policy.Fault, set config.PolicySettings) string {
-	switch {
-	case f.Bundle == "":
-		return "policy"
-	case f.Bundle == set.Bundle:
-		return "policy.bundle"
-	case slices.ContainsFunc(set.Bundles, func(b config.BundleSource) bool { return b.Name == f.Name && (b.Path == "" || b.Path == f.Bundle) }):
-		return "policy.bundles." + f.Name
-	}
-	return "policy.custom"
 }
 
 func (s *stack) openRunner(conf *config.Config) (err error) {

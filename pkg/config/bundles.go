@@ -310,9 +310,14 @@ func polling(p *Polling) field {
 			"max_delay_seconds":            integer(&p.MaxDelay, 1, 86_400),
 			"long_polling_timeout_seconds": integer(&p.LongPoll, 1, 3600),
 		})
-		if p.MinDelay > p.MaxDelay {
-			v.fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", p.MinDelay, p.MaxDelay))
-		}
+		checkDelays(v.place, p.MinDelay, p.MaxDelay)
+	}
+}
+
+// checkDelays sees that two delays, in seconds, leave something between them.
+func checkDelays(at place, least, most int) {
+	if least > most {
+		at.fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", least, most))
 	}
 }
 

@@ -311,9 +311,7 @@ func (l *loader) checkUpload(u *Upload, services map[string]BundleService, state
 	} else if services[u.Service].OCI {
 		l.origins.at(key + "service").fail(faultf("name another", "%s is a registry, which takes no logs", u.Service))
 	}
-	if u.Reporting.MinDelaySeconds > u.Reporting.MaxDelaySeconds {
-		l.origins.at(key + "reporting.min_delay_seconds").fail(faultf("write both", "min_delay_seconds is %d, and max_delay_seconds %d", u.Reporting.MinDelaySeconds, u.Reporting.MaxDelaySeconds))
-	}
+	checkDelays(l.origins.at(key+"reporting.min_delay_seconds"), u.Reporting.MinDelaySeconds, u.Reporting.MaxDelaySeconds)
 	if u.Buffer = l.relative(u.Buffer); u.Buffer == "" {
 		u.Buffer = filepath.Join(stateDir, "decision-log")
 	}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,22 +42,6 @@ type Source struct {
 	MinDelay, MaxDelay, LongPoll time.Duration
 	Limit                        int64 // bytes that it may have, unpacked; default maxImage
 	Persist                      bool  // keep what decides, to start from where the server is away
-}
-
-// Service is a server of bundles.
-type Service struct {
-	URL string // with https:// or http://
-	OCI bool   // it is a registry
-	// Headers is how long it may take to begin an answer, and Timeout to end it.
-	Headers, Timeout time.Duration
-	CACert           string // path of the authorities it may be certified by; empty for the system's
-	SystemCAs        bool   // those of the system, too
-	// Token, where there is one, is asked for each time and sent under Scheme,
-	// such as Bearer.
-	Token  func() (string, error)
-	Scheme string
-	// Certificate, where there is one, shows who asks.
-	Certificate func() (*tls.Certificate, error)
 }
 
 // shipped says that a source is what comes with the program.

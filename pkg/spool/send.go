@@ -172,8 +172,15 @@ func (s *Spool) sendSome(ctx context.Context, text []byte) (int, error) {
 		default:
 			err = s.putAside(lines[0], err)
 		}
-		return len(bytes.Join(lines[:n], nil)), err
+		return textBytes(lines[:n]), err
 	}
+}
+
+func textBytes(lines [][]byte) (n int) {
+	for _, line := range lines {
+		n += len(line)
+	}
+	return n
 }
 
 // putAside keeps a line that the collector will not have.

@@ -61,11 +61,7 @@ func (w *fileWork) tooLarge(name string, most int64) error {
 // regular sees that an open file is one with content, and the one that was
 // judged if the host tells files apart.
 func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error) {
-	info, err := h.Stat()
-	if err != nil {
-		return nil, w.explain(err, h.path)
-	}
-	switch t := typeOf(info); {
+	switch t := typeOf(h.info); {
 	case t == tool.RegularFile, t == tool.Device && h.kind == t:
 	case t == tool.Directory:
 		return nil, w.wrong(tool.FailNotFile, h.path, "is a directory", "list it")
@@ -73,13 +69,13 @@ func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error
 		return nil, w.special(h.path, t)
 	}
 	if facts == nil || facts.Inode == 0 {
-		return info, nil
+		return h.info, nil
 	}
 	inode, err := w.inode(h)
 	if err == nil && inode != 0 && inode != facts.Inode {
 		err = w.moved(h.path)
 	}
-	return info, w.explain(err, h.path)
+	return h.info, w.explain(err, h.path)
 }
 
 // inode is what the kernel says of an open file; 0 if it says nothing, as before
