@@ -322,9 +322,10 @@ func phrase(before string, list []string) string {
 }
 
 // checkAdhoc warns of rules that load and yet cannot be what was meant.
-func (p *sitePolicy) checkAdhoc() {
+func (p *sitePolicy) checkAdhoc(v vault) {
 	m := newMatcher(p.all())
 	for _, r := range p.adhoc {
+		r.checkKeys(v)
 		switch {
 		case r.action == "deny":
 			if len(r.hosts) > 0 && slices.ContainsFunc(p.adhoc, adhocRule.admitsAddresses) {
@@ -334,6 +335,17 @@ func (p *sitePolicy) checkAdhoc() {
 		case !p.grantsOne(r.matches(m, p.all())):
 			r.place.warn(faultf("name one of its tags in a rule of rules: or files: that allows",
 				"no rule grants anything on hosts with these tags, so they can be connected to and nothing else"))
+		}
+	}
+}
+
+// checkKeys warns of keys that no caller could log in with.
+func (r adhocRule) checkKeys(v vault) {
+	for _, key := range r.keys {
+		if f := v.haveKey(key); f != nil {
+			r.place.warn(about("keys", f))
+		} else if v.isEncrypted(key) {
+			r.place.warn(faultf("put it there without a passphrase, which callers have no way to send", "keys: the key file %s is encrypted", key))
 		}
 	}
 }

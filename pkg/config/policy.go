@@ -123,7 +123,7 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 	p.numberFiles()
 	if !l.report.failed() {
 		p.checkFiles(inv.hosts(), known)
-		p.checkAdhoc()
+		p.checkAdhoc(l.vaulted)
 	}
 	if len(p.all()) == 0 && !l.report.failed() {
 		root.warn(faultf("add a rule, such as - {action: allow, profile: readonly}", "no rule grants anything, so every call on a host will be refused"))

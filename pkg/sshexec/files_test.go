@@ -170,18 +170,23 @@ func TestLocate(t *testing.T) {
 			path    string
 			missing bool
 			code    tool.FailureCode
+			says    string
 		}{
-			{dir + "/new", false, tool.FailNotFound},
-			{dir + "/loop", true, tool.FailNotFound},
-			{dir + "/no/such/new", true, tool.FailNotFound},
-			{file + "/new", true, tool.FailNotFound},
-			{"file", true, tool.FailName},
-			{dir + "/a\x00b", true, tool.FailName},
-			{dir + "/\xff", true, tool.FailName},
-			{"/" + strings.Repeat("a", 5000), true, tool.FailName},
-			{dir + "/" + strings.Repeat("a", 256), true, tool.FailName},
+			{dir + "/new", false, tool.FailNotFound, `/new" does not exist`},
+			{dir + "/loop", true, tool.FailNotFound, "leads nowhere"},
+			{dir + "/no/such/new", true, tool.FailNotFound, `/no/such" does not exist`},
+			{file + "/new", true, tool.FailNotDirectory, `/file" is not a directory`},
+			{"file", true, tool.FailName, "begin with /"},
+			{dir + "/a\x00b", true, tool.FailName, "null byte"},
+			{dir + "/\xff", true, tool.FailName, "UTF-8"},
+			{"/" + strings.Repeat("a", 5000), true, tool.FailName, "a shorter one"},
+			{dir + "/" + strings.Repeat("a", 256), true, tool.FailName, "a shorter one"},
 		} {
-			failed(t, l.Run(t.Context(), fileJob(host, tool.Locate{Path: tc.path, Missing: tc.missing})), tool.NotStarted, tc.code)
+			r := l.Run(t.Context(), fileJob(host, tool.Locate{Path: tc.path, Missing: tc.missing}))
+			failed(t, r, tool.NotStarted, tc.code)
+			if !strings.Contains(r.Err.Error()+r.Err.Remedy, tc.says) {
+				t.Errorf("%.80q: %v, want %q", tc.path, r.Err, tc.says)
+			}
 		}
 	})
 }
@@ -288,6 +293,34 @@ func TestReadRefuses(t *testing.T) {
 		if c, ok := r.Outputs[0].Answer.(tool.FileContent); !ok || len(c.Bytes) != 4 || !c.More || c.Digest != "" {
 			t.Errorf("%s: %+v", describe(r), c)
 		}
+	})
+}
+
+// A device is read by whoever was let to read a device, and by nobody who was let
+// to read a file; what would keep the server waiting is never opened.
+func TestReadDevices(t *testing.T) {
+	t.Parallel()
+	onFileServers(t, func(t *testing.T, l *lab, host tool.Target) {
+		fifo := openDir(t) + "/fifo"
+		if err := syscall.Mkfifo(fifo, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		device := &tool.FileFacts{Exists: true, Type: tool.Device}
+		r := l.Run(t.Context(), fileJob(host, tool.Read{Path: "/dev/zero", Length: 10}, device))
+		if r.Err != nil {
+			t.Fatal(describe(r))
+		}
+		if c, ok := r.Outputs[0].Answer.(tool.FileContent); !ok || string(c.Bytes) != strings.Repeat("\x00", 10) || !c.More {
+			t.Errorf("%s: %+v", describe(r), c)
+		}
+		j := fileJob(host, tool.Read{Path: "/dev/zero", Whole: true}, device)
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailTooLarge)
+		j = fileJob(host, tool.Read{Path: fifo}, device)
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailSpecialFile)
+		j = fileJob(host, tool.Read{Path: "/dev/zero"}, &tool.FileFacts{Exists: true, Type: tool.RegularFile})
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailSpecialFile)
+		j = fileJob(host, tool.Write{Path: "/dev/zero"}, device)
+		failed(t, l.Run(t.Context(), j), tool.NotStarted, tool.FailSpecialFile)
 	})
 }
 

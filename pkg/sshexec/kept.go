@@ -39,7 +39,7 @@ func (r *run) connect(ctx context.Context) bool {
 // enter tries whether the account can work in a directory, and whether that is
 // still the one that was judged.
 func (r *run) enter(ctx context.Context, do tool.Enter) bool {
-	sign := &lost{word: rand.Text()}
+	sign := &lost{dir: do.Path, word: rand.Text()}
 	there := command{
 		line:  shell.RemoteIn(r.marker(), do.Path, sign.word, "echo "+shell.Quote(r.task)+"; pwd -P"),
 		lost:  sign,
@@ -48,7 +48,7 @@ func (r *run) enter(ctx context.Context, do tool.Enter) bool {
 	if !r.step(ctx, there) {
 		return false
 	}
-	if got := directoryIn(r.report.Outputs[0].Stdout.Kept, r.task); got != do.Path {
+	if _, got, _ := strings.Cut(string(r.report.Outputs[0].Stdout.Kept), r.task+"\n"); got != do.Path+"\n" {
 		r.report.Outputs = nil
 		r.end(tool.Finished, &tool.Failure{
 			Code: tool.FailChanged, Message: fmt.Sprintf("%s: %q leads elsewhere than it did a moment ago", place(r.job.Target), do.Path),

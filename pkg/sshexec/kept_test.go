@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,9 @@ func TestWorkingDirectory(t *testing.T) {
 		failed(t, r, tool.NotStarted, tool.FailNoDirectory)
 		m.check(t, []tool.Report{r})
 	}
+	if r := l.Run(t.Context(), job(host, in(dir, "true"))); !strings.Contains(r.Err.Message, strconv.Quote(dir)) {
+		t.Errorf("does not name the directory: %s", r.Err.Message)
+	}
 	little := job(host, in(dir, "true"))
 	little.Limits.OutputBytes = 1
 	failed(t, l.Run(t.Context(), little), tool.NotStarted, tool.FailNoDirectory)
@@ -212,16 +216,18 @@ func TestEnter(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(home) })
-	closed := filepath.Join(home, "closed")
+	closed, lines := filepath.Join(home, "closed"), filepath.Join(home, "two\nlines\n")
 	link := filepath.Join(home, "link")
-	if err := errors.Join(os.Chmod(home, 0o755), os.Mkdir(closed, 0), os.Symlink("/tmp", link)); err != nil {
+	if err := errors.Join(os.Chmod(home, 0o755), os.Mkdir(closed, 0), os.Mkdir(lines, 0o755), os.Symlink("/tmp", link)); err != nil {
 		t.Fatal(err)
 	}
 	enter := func(dir string) tool.Report {
 		return l.Run(t.Context(), job(host, tool.Step{Do: tool.Enter{Path: dir}}))
 	}
-	if r := enter(home); r.Err != nil || r.Outputs[0].Answer != home {
-		t.Errorf("got %s", describe(r))
+	for _, dir := range []string{home, lines} {
+		if r := enter(dir); r.Err != nil || r.Outputs[0].Answer != dir {
+			t.Errorf("got %s", describe(r))
+		}
 	}
 	failed(t, enter(link), tool.Finished, tool.FailChanged)
 	failed(t, enter(filepath.Join(home, "gone")), tool.NotStarted, tool.FailNoDirectory)

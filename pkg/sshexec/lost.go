@@ -10,6 +10,7 @@ import (
 // lost is how a line that runs in a directory says that it cannot get there. It is
 // told from what a command says by a word that nobody knows before.
 type lost struct {
+	dir  string
 	word string
 
 	mu   sync.Mutex

@@ -104,7 +104,7 @@ func (r *run) command(step tool.Step) (command, error) {
 	}
 	cmd.line = shell.RemoteEnv(r.marker(), canonical)
 	if dir := directoryOf(step.Do); dir != "" {
-		cmd.lost = &lost{word: rand.Text()}
+		cmd.lost = &lost{dir: dir, word: rand.Text()}
 		cmd.line = shell.RemoteIn(r.marker(), dir, cmd.lost.word, canonical)
 	}
 	if len(cmd.line) > maxLine {
@@ -192,7 +192,7 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 	}
 	out := s.output(s.rest(ctx))
 	if cmd.lost.is(out) {
-		r.notStarted(ctx, r.noDirectory())
+		r.notStarted(ctx, r.noDirectory(cmd.lost.dir))
 		return false
 	}
 	r.report.Outcome = tool.Finished
@@ -200,10 +200,10 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 	return true
 }
 
-func (r *run) noDirectory() *tool.Failure {
+func (r *run) noDirectory(dir string) *tool.Failure {
 	return &tool.Failure{
 		Code:    tool.FailNoDirectory,
-		Message: place(r.job.Target) + ": the working directory cannot be entered, so nothing was run",
+		Message: fmt.Sprintf("%s: the working directory %q cannot be entered, so nothing was run", place(r.job.Target), dir),
 		Remedy:  "look whether it is still there and the account may enter it; cd leads to another one",
 	}
 }

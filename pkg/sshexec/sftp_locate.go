@@ -27,6 +27,10 @@ func (w *fileWork) locate(do tool.Locate) (any, error) {
 	probed := make(chan probe, 1)
 	w.conn.spawn(func() { probed <- w.r.probe(w.ctx, name) })
 	facts, err := w.resolve(name)
+	var f *tool.Failure
+	if do.Missing && errors.As(err, &f) && f.Code == tool.FailNotFound {
+		return nil, w.nowhere(name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +67,22 @@ func (w *fileWork) resolve(name string) (tool.FileFacts, error) {
 		return facts, w.moved(name)
 	}
 	return facts, nil
+}
+
+// nowhere says why there can be no file at a path: that it is not there is no
+// reason.
+func (w *fileWork) nowhere(name string) error {
+	dir := path.Dir(name)
+	info, err := w.client.Stat(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return w.wrong(tool.FailNotFound, dir, "does not exist", "make the directory first, or name one that is there")
+	case err != nil:
+		return w.explain(err, dir)
+	case typeOf(info) != tool.Directory:
+		return w.wrong(tool.FailNotDirectory, dir, "is not a directory", "check the path")
+	}
+	return w.wrong(tool.FailNotFound, name, "is a link that leads nowhere", "name a file in a directory that is there")
 }
 
 // mostLinks is how many links a path may lead through, as with Linux.

@@ -134,8 +134,11 @@ func (w *fileWork) at(name string) (*handle, error) {
 type openRequest struct {
 	asked string
 	real  string // what the server's kernel must then call it
+	shown string // what errors call it; empty for real
 	flags int
 	mode  uint32 // of a new file; 0 leaves it to the server
+
+	device bool // it was judged as one, and may be one
 }
 
 func (o openRequest) creates() bool { return o.flags&os.O_EXCL != 0 }
@@ -167,14 +170,14 @@ var errElsewhere = errors.New("the descriptor leads elsewhere")
 func (w *fileWork) try(o openRequest) (*handle, error) {
 	h := &handle{files: w.files, path: o.real, fd: w.free()}
 	if !o.creates() {
-		if err := w.openable(o.asked, h); err != nil {
+		if err := w.openable(o, h); err != nil {
 			return nil, err
 		}
 	}
 	w.stream.mode.Store(o.mode)
 	var err error
 	if h.File, err = w.client.OpenFile(o.asked, o.flags); err != nil {
-		return nil, w.explain(err, o.real)
+		return nil, w.notOpened(o, err)
 	}
 	var unseen error
 	var beside sync.WaitGroup
@@ -192,15 +195,27 @@ func (w *fileWork) try(o openRequest) (*handle, error) {
 	return h, nil
 }
 
+// notOpened says why there is no descriptor. Who may write a file need not be let
+// to make another one beside it.
+func (w *fileWork) notOpened(o openRequest, err error) error {
+	name := cmp.Or(o.shown, o.real)
+	if o.creates() && errors.Is(err, os.ErrPermission) {
+		return w.wrong(tool.FailPermission, path.Dir(name), "lets the account "+w.r.job.Target.User+" make no file in it, as it takes to write one wholly or not at all",
+			"ask for rights to the directory on the host, or write to another one")
+	}
+	return w.explain(err, name)
+}
+
 // openable refuses what must not be opened: a FIFO would block the server, and a
-// device may act. It also sees that the descriptor is still free.
-func (w *fileWork) openable(asked string, h *handle) error {
+// device may act, so it has to have been judged as one. It also sees that the
+// descriptor is still free.
+func (w *fileWork) openable(o openRequest, h *handle) error {
 	var taken error = os.ErrNotExist
 	var beside sync.WaitGroup
 	if h.fd >= 0 {
 		beside.Go(func() { _, taken = w.client.ReadLink(self(h.fd)) })
 	}
-	info, err := w.client.Lstat(asked)
+	info, err := w.client.Lstat(o.asked)
 	beside.Wait()
 	if err != nil {
 		return w.explain(err, h.path)
@@ -208,10 +223,10 @@ func (w *fileWork) openable(asked string, h *handle) error {
 	if !errors.Is(taken, os.ErrNotExist) {
 		return errElsewhere
 	}
-	switch h.kind = typeOf(info); h.kind {
-	case tool.RegularFile, tool.Directory:
+	switch h.kind = typeOf(info); {
+	case h.kind == tool.RegularFile, h.kind == tool.Directory, h.kind == tool.Device && o.device:
 		return nil
-	case tool.Symlink:
+	case h.kind == tool.Symlink:
 		return w.moved(h.path)
 	}
 	return w.special(h.path, h.kind)

@@ -12,9 +12,10 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// read reads some of a file.
+// read reads some of a file, or of a device if it was judged as one.
 func (w *fileWork) read(do tool.Read, facts *tool.FileFacts) (any, error) {
-	h, err := w.at(do.Path)
+	device := facts != nil && facts.Type == tool.Device
+	h, err := w.hold(openRequest{asked: do.Path, real: do.Path, flags: os.O_RDONLY, device: device})
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +61,9 @@ func (w *fileWork) tooLarge(name string, most int64) error {
 // regular sees that an open file is one with content, and the one that was
 // judged if the host tells files apart.
 func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error) {
-	switch t := typeOf(h.info); t {
-	case tool.RegularFile:
-	case tool.Directory:
+	switch t := typeOf(h.info); {
+	case t == tool.RegularFile, t == tool.Device && h.kind == t:
+	case t == tool.Directory:
 		return nil, w.wrong(tool.FailNotFile, h.path, "is a directory", "list it")
 	default:
 		return nil, w.special(h.path, t)

@@ -100,7 +100,7 @@ func (r *run) writable(do tool.Write) error {
 // nameable refuses a path that policy cannot have seen as the host would, and
 // one that the host would read otherwise: OpenSSH's server ends at a null byte.
 func (r *run) nameable(name string) error {
-	why := ""
+	why, remedy := "", "give an absolute path that is text"
 	switch {
 	case !path.IsAbs(name):
 		why = "does not begin with /"
@@ -109,13 +109,13 @@ func (r *run) nameable(name string) error {
 	case strings.ContainsRune(name, 0):
 		why = "has a null byte in it"
 	case len(name) > maxPath:
-		why = fmt.Sprintf("is longer than %d bytes", maxPath)
+		why, remedy = fmt.Sprintf("is longer than %d bytes", maxPath), "give a shorter one"
 	case slices.ContainsFunc(strings.Split(name, "/"), func(s string) bool { return len(s) > maxName }):
-		why = fmt.Sprintf("has a name in it that is longer than %d bytes", maxName)
+		why, remedy = fmt.Sprintf("has a name in it that is longer than %d bytes", maxName), "give a shorter one"
 	default:
 		return nil
 	}
-	return r.wrong(tool.FailName, name, why, "give an absolute path that is text")
+	return r.wrong(tool.FailName, name, why, remedy)
 }
 
 // wrong is a failure that is about a file.
@@ -418,5 +418,5 @@ func (w *fileWork) moved(name string) *tool.Failure {
 
 // special: a path leads to what content is not read from or written to.
 func (w *fileWork) special(name string, t tool.FileType) *tool.Failure {
-	return w.wrong(tool.FailSpecialFile, name, "is a "+string(t), "only regular files are read and written")
+	return w.wrong(tool.FailSpecialFile, name, "is a "+string(t), "name a regular file; of others only devices can be read over SFTP, where policy permits it")
 }

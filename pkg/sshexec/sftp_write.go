@@ -218,7 +218,8 @@ func (s *spot) slot(n int) string {
 
 func (s *spot) createAs(mode uint32) error {
 	file, err := s.hold(openRequest{
-		asked: s.dir.below(s.temp), real: path.Join(s.dir.path, s.temp), flags: os.O_RDWR | os.O_CREATE | os.O_EXCL, mode: mode,
+		asked: s.dir.below(s.temp), real: path.Join(s.dir.path, s.temp), shown: s.path,
+		flags: os.O_RDWR | os.O_CREATE | os.O_EXCL, mode: mode,
 	})
 	if err != nil {
 		return err

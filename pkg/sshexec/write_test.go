@@ -276,7 +276,32 @@ func TestWriteToAFullDisk(t *testing.T) {
 	eventually(t, "the host has closed what it could not write", func() bool {
 		return syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "") == nil
 	})
-	failed(t, l.Run(t.Context(), fileJob(host, tool.Write{Path: file})), tool.NotStarted, tool.FailPermission)
+	r := l.Run(t.Context(), fileJob(host, tool.Write{Path: file}))
+	failed(t, r, tool.NotStarted, tool.FailPermission)
+	if !strings.Contains(r.Err.Message, strconv.Quote(file)+" is on a read-only") {
+		t.Errorf("names what nobody has asked for: %s", r.Err.Message)
+	}
+}
+
+// A file that an account may write can be in a directory that it may not.
+func TestWriteInADirectoryOfOthers(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("logs in as its own user, who owns the directory")
+	}
+	l, _, host := sshd(t, sshtest.OpenSSHOptions{})
+	dir := openDir(t)
+	file := put(t, dir, "file", "old")
+	for path, mode := range map[string]os.FileMode{file: 0o666, dir: 0o755} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := l.Run(t.Context(), fileJob(host, tool.Write{Path: file}))
+	failed(t, r, tool.NotStarted, tool.FailPermission)
+	if !strings.Contains(r.Err.Message, strconv.Quote(dir)+" lets the account "+host.User+" make no file") {
+		t.Errorf("does not name the directory: %s", r.Err.Message)
+	}
 }
 
 func TestWriteALongName(t *testing.T) {

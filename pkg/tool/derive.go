@@ -347,7 +347,7 @@ func ddFiles(_ *program, ops []Op, c *shell.Command) []Op {
 // tarFiles reads tar: what it does is a letter, which may stand without a dash
 // in the first word.
 func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
-	mode, archive, dir := "", "", "."
+	mode, archive, dir, listed := "", "", "", false
 	args := c.Args
 	if len(args) > 0 && args[0].Kind == shell.Operand && !strings.Contains(args[0].Text, "/") {
 		args = slices.Clone(args)
@@ -366,12 +366,57 @@ func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
 		case "f", "file":
 			archive = o.value
 		case "C", "directory":
-			dir = o.value
+			dir = within(dir, o.value)
+		case "T", "files-from":
+			ops, listed = append(ops, file(FileRead, o.value)), true
+		case "X", "exclude-from":
+			ops = append(ops, file(FileRead, o.value))
 		case "":
+			o.value = within(dir, o.value)
 			members = append(members, o)
 		}
 	}
-	return tarOps(ops, mode, archive, dir, members)
+	if listed { // whatever the file says
+		members = append(members, option{value: "/"})
+	}
+	return tarOps(ops, mode, archive, cmp.Or(dir, "."), members)
+}
+
+// within is a path as it is seen from a directory; an empty one is that in which
+// the command runs.
+func within(dir, name string) string {
+	if dir == "" || path.IsAbs(name) {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// splitFiles reads split: a file, and how the names of its pieces begin.
+func splitFiles(p *program, ops []Op, c *shell.Command) []Op {
+	operands := p.named(c.Args)
+	pieces := "."
+	if len(operands) > 1 {
+		pieces = path.Dir(operands[1].value)
+	}
+	if len(operands) > 0 && operands[0].value != "-" {
+		ops = append(ops, operands[0].file(FileRead))
+	}
+	return append(ops, tree(FileWrite, pieces))
+}
+
+// zipFiles reads zip: an archive, and what goes into it.
+func zipFiles(p *program, ops []Op, c *shell.Command) []Op {
+	for i, o := range p.named(c.Args) {
+		op := o.file(FileRead)
+		if i == 0 {
+			op = o.file(FileWrite)
+		}
+		op.Recursive = i > 0
+		if o.value != "-" {
+			ops = append(ops, op)
+		}
+	}
+	return ops
 }
 
 func tarOps(ops []Op, mode, archive, dir string, members []option) []Op {
@@ -710,11 +755,19 @@ var fileFamilies = []family{
 	{"column", program{derive: files, action: FileRead, valued: "sco"}},
 	{"join", program{derive: files, action: FileRead, valued: "aeijotv12"}},
 	{"paste", program{derive: files, action: FileRead, valued: "d"}},
-	{"diff", program{derive: files, action: FileRead, valued: "CUIxXF", deep: words("r recursive")}},
+	{"diff", program{derive: files, action: FileRead, valued: "CUIxXF", longs: words("from-file to-file exclude exclude-from starting-file label"), reads: words("X from-file to-file exclude-from"), deep: words("r recursive")}},
+	{"shuf", program{derive: files, action: FileRead, valued: "ino", longs: words("input-range head-count output random-source"), reads: words("random-source"), writes: words("o output")}},
+	{"iconv", program{derive: files, action: FileRead, valued: "fto", longs: words("from-code to-code output"), writes: words("o output")}},
+	{"look", program{derive: files, action: FileRead, valued: "t", longs: words("terminate"), skip: 1}},
+	{"split", program{derive: splitFiles, valued: "abClntu", longs: words("suffix-length bytes line-bytes lines number separator additional-suffix filter")}},
+	{"zip", program{derive: zipFiles, valued: "bPtnxi", longs: words("temp-path password exclude include")}},
+	{"link", program{derive: files, action: FileRead, last: FileWrite}},
+	{"mktemp", program{derive: files, action: FileWrite, valued: "p", longs: words("suffix"), writes: words("p tmpdir")}},
+	{"patch", program{derive: files, action: FileWrite, valued: "iodprBDFVYz", longs: words("input output directory reject-file strip fuzz"), reads: words("i input"), writes: words("o output d directory r reject-file"), here: true, tree: true}},
 	{"grep egrep fgrep zgrep", program{derive: files, action: FileRead, valued: "ABCmefdD", longs: words("regexp file after-context before-context context max-count include exclude exclude-dir exclude-from color"), skip: 1, given: words("e f regexp file"), reads: words("f file exclude-from"), deep: words("r R recursive dereference-recursive d directories")}},
 	{"rg", program{derive: files, action: FileRead, valued: "ABCmefdgtTj", longs: words("regexp file after-context before-context context max-count glob type type-not max-depth"), skip: 1, given: words("e f regexp file files"), reads: words("f file"), tree: true, here: true}},
 	{"awk gawk mawk", program{derive: files, action: FileRead, valued: "Fvfi", longs: words("file field-separator assign"), skip: 1, given: words("f file"), reads: words("f file")}},
-	{"sed", program{derive: files, action: FileRead, valued: "efl", attached: "i", longs: words("expression file line-length"), skip: 1, given: words("e f expression file"), reads: words("f file"), inPlace: words("i in-place")}},
+	{"sed", program{derive: streamEdits, action: FileRead, valued: "efl", attached: "i", longs: words("expression file line-length"), skip: 1, given: words("e f expression file"), reads: words("f file"), inPlace: words("i in-place")}},
 	{"jq", program{derive: files, action: FileRead, valued: "fL", skip: 1, given: words("f from-file"), reads: words("f")}},
 	{"ls dir vdir", program{derive: files, action: FileList, valued: "ITw", longs: words("ignore hide tabsize width"), here: true, deep: words("R recursive")}},
 	{"du", program{derive: files, action: FileList, valued: "dBtX", longs: words("max-depth block-size threshold exclude exclude-from files0-from"), here: true, tree: true}},

@@ -54,7 +54,8 @@ func badArgument(name, what, remedy string) error {
 func connect() *tool.Tool {
 	return tool.New(tool.Spec[connectArgs, connectResult]{
 		Name: "connect", Set: "core", Effect: tool.Link,
-		Doc:    "Open a connection that stays open and keeps a working directory between calls.",
+		Doc: "Open a connection that stays open and keeps a working directory between calls. " +
+			"For a host of the inventory send its alias as host and nothing else that describes it.",
 		Plan:   connectArgs.plan,
 		Format: connectionOf,
 	})

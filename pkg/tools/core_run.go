@@ -27,7 +27,8 @@ type runArgs struct {
 func run() *tool.Tool {
 	return tool.New(tool.Spec[runArgs, targetRunResult]{
 		Name: "run", Set: "core", Effect: tool.Execute,
-		Doc:    "Run a command on a host if policy allows it, and return its output and exit status.",
+		Doc: "Run a command on a host if policy allows it, and return its output and exit status. " +
+			"Over a connection, cd DIR sent alone changes the directory that later calls work in.",
 		Plan:   runArgs.plan,
 		Format: targetRunOf,
 	})

@@ -19,7 +19,15 @@ func files() []*tool.Tool {
 // place is where a file is.
 type place struct {
 	Target string `json:"target,omitempty" arg:"max=200,connection" doc:"host alias, or that of an open connection; empty is your default connection"`
-	Path   string `json:"path" arg:"required,path" doc:"path of the file; relative to the working directory of the connection"`
+	Path   string `json:"path" arg:"required,path" doc:"absolute, or relative to the working directory of the connection"`
+}
+
+// named is the path for whoever may have several hosts in mind.
+func (p place) named() string {
+	if p.Target == "" {
+		return p.Path
+	}
+	return p.Path + " on " + p.Target
 }
 
 func (p place) scope() tool.Scope { return tool.Scope{Alias: p.Target, Open: true} }
@@ -81,13 +89,14 @@ func factsAbout(r tool.Run, asked string) fileFacts {
 	return f
 }
 
-// only regular files, whatever policy permits: others have no end.
+// notRegular says that there is no file at a path, or a directory. Whether it may
+// be anything else is for policy to say.
 func notRegular(p place, facts tool.FileFacts) *tool.Failure {
 	switch {
 	case !facts.Exists:
-		return &tool.Failure{Code: tool.FailNotFound, Message: fmt.Sprintf("there is no %s", p.Path), Remedy: "list_dir shows what is in its directory"}
+		return &tool.Failure{Code: tool.FailNotFound, Message: fmt.Sprintf("there is no %s", p.named()), Remedy: "list_dir shows what is in its directory"}
 	case facts.Type == tool.Directory:
-		return &tool.Failure{Code: tool.FailNotFile, Message: p.Path + " is a directory", Remedy: "use list_dir, or name a file in it"}
+		return &tool.Failure{Code: tool.FailNotFile, Message: p.named() + " is a directory", Remedy: "use list_dir, or name a file in it"}
 	}
 	return nil
 }
@@ -102,7 +111,8 @@ type readArgs struct {
 func readFile() *tool.Tool {
 	return tool.New(tool.Spec[readArgs, readResult]{
 		Name: "read", Set: "files", Effect: tool.Observe,
-		Doc: "Read a file, or some of it, if policy allows the path and where it leads.",
+		Doc: "Read a file, or some of it, if policy allows the path and where it leads. " +
+			"While more is true, go on with next as offset.",
 		Plan: func(a readArgs) (tool.Plan, error) {
 			return a.located(tool.FileRead, nil, func(f tool.FileFacts, op tool.Op) (*tool.Plan, *tool.Failure) {
 				if wrong := notRegular(a.place, f); wrong != nil {
@@ -121,7 +131,7 @@ type readResult struct {
 	Encoding string `json:"encoding" enum:"text,base64"`
 	Offset   int64  `json:"offset" doc:"of the first byte of content"`
 	Bytes    int64  `json:"bytes" doc:"that content stands for"`
-	Size     int64  `json:"size" doc:"of the file"`
+	Size     int64  `json:"size" doc:"of the file, as the host says; 0 for files in /proc"`
 	More     bool   `json:"more" doc:"there is more behind"`
 	Next     int64  `json:"next" doc:"offset to go on at"`
 	Digest   string `json:"sha256,omitempty" doc:"of the whole file, when all of it is here"`
@@ -166,8 +176,20 @@ func (r readResult) Text() string {
 		return r.Status.Text()
 	}
 	text := r.Content
+	if r.Encoding == "base64" {
+		text += "\n[base64]"
+	}
 	if r.More {
-		text += fmt.Sprintf("\n[bytes %d to %d of %d; go on with offset %d]", r.Offset, r.Next, r.Size, r.Next)
+		text += fmt.Sprintf("\n[bytes %d to %d%s; go on with offset %d]", r.Offset, r.Next, r.of(), r.Next)
 	}
 	return text
+}
+
+// of is the size of the file, unless the host says less than there is, as it does
+// of files in /proc.
+func (r readResult) of() string {
+	if r.Size < r.Next {
+		return ""
+	}
+	return fmt.Sprintf(" of %d", r.Size)
 }

@@ -36,49 +36,81 @@ var operations = map[string]func(change, string) (string, int, error){
 }
 
 func (c change) replace(text string) (string, int, error) {
+	step := 1 // places that overlap are several to choose from
+	if c.all {
+		step = len(c.old)
+	}
 	var at []int
-	for end := 0; ; {
-		i := strings.Index(text[end:], c.old)
+	for from := 0; from < len(text); {
+		i := strings.Index(text[from:], c.old)
 		if i < 0 {
 			break
 		}
-		at = append(at, lineAt(text, end+i))
-		end += i + len(c.old)
+		at = append(at, from+i)
+		from += i + step
 	}
-	if err := c.counted(len(at), "old_text", at); err != nil {
+	if err := c.counted(text, "old_text", len(at), linesAt(text, at)); err != nil {
 		return "", 0, err
 	}
 	return strings.ReplaceAll(text, c.old, c.new), len(at), nil
 }
 
-func lineAt(text string, offset int) int { return 1 + strings.Count(text[:offset], "\n") }
+// linesAt are the lines in which offsets are that grow, each line once.
+func linesAt(text string, offsets []int) []int {
+	var lines []int
+	line, counted := 1, 0
+	for _, at := range offsets {
+		line += strings.Count(text[counted:at], "\n")
+		counted = at
+		if n := len(lines); n == 0 || lines[n-1] != line {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
 
 func (c change) regex(text string) (string, int, error) {
 	re, err := c.compile()
 	if err != nil {
 		return "", 0, err
 	}
+	if err := c.groups(re); err != nil {
+		return "", 0, err
+	}
 	found := re.FindAllStringSubmatchIndex(text, -1)
 	var at []int
 	for _, m := range found {
-		at = append(at, lineAt(text, m[0]))
+		at = append(at, m[0])
 	}
-	if err := c.counted(len(found), "pattern", at); err != nil {
+	if err := c.counted(text, "pattern", len(at), linesAt(text, at)); err != nil {
 		return "", 0, err
 	}
+	with, _ := expansion(c.new)
 	var b strings.Builder
 	end := 0
 	for _, m := range found {
 		b.WriteString(text[end:m[0]])
-		b.Write(re.ExpandString(nil, expansion(c.new), text, m))
+		b.Write(re.ExpandString(nil, with, text, m))
 		end = m[1]
 	}
 	return b.String() + text[end:], len(found), nil
 }
 
-// expansion turns \1 to \9 and \0 into what regexp expands, and leaves all else
-// as it is.
-func expansion(replacement string) string {
+// groups refuses a replacement with groups that the pattern has not: nothing would
+// stand in their place.
+func (c change) groups(re *regexp.Regexp) error {
+	if _, most := expansion(c.new); most > re.NumSubexp() {
+		return &editError{
+			"edit_pattern", fmt.Sprintf("replacement has \\%d, and pattern no such group", most),
+			"put ( and ) around what is to be kept, or write \\\\ for a backslash",
+		}
+	}
+	return nil
+}
+
+// expansion turns \1 to \9 and \0 into what regexp expands, leaves all else as it
+// is, and tells the highest of them.
+func expansion(replacement string) (template string, most int) {
 	var b strings.Builder
 	for i := 0; i < len(replacement); i++ {
 		switch r := replacement[i]; {
@@ -87,6 +119,7 @@ func expansion(replacement string) string {
 		case r == '\\' && i+1 < len(replacement) && replacement[i+1] >= '0' && replacement[i+1] <= '9':
 			i++
 			fmt.Fprintf(&b, "${%c}", replacement[i])
+			most = max(most, int(replacement[i]-'0'))
 		case r == '\\' && i+1 < len(replacement) && strings.IndexByte(`\nt`, replacement[i+1]) >= 0:
 			i++
 			b.WriteByte(map[byte]byte{'\\': '\\', 'n': '\n', 't': '\t'}[replacement[i]])
@@ -94,25 +127,34 @@ func expansion(replacement string) string {
 			b.WriteByte(r)
 		}
 	}
-	return b.String()
+	return b.String(), most
 }
 
+// compile takes the pattern as it stands before it is put into anything, so that
+// it cannot close what it is put into, and errors show what was sent.
 func (c change) compile() (*regexp.Regexp, error) {
-	re, err := regexp.Compile("(?m:" + c.pattern + ")")
-	if err != nil {
-		return nil, &editError{"edit_pattern", "pattern is no regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: "), "write it in the syntax of RE2"}
+	if _, err := regexp.Compile(c.pattern); err != nil {
+		return nil, &editError{
+			"edit_pattern", "pattern is no regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: "),
+			"write it in the syntax of RE2, which has no look-around and no back-references",
+		}
 	}
-	return re, nil
+	return regexp.Compile("(?m)" + c.pattern)
 }
 
 // counted refuses a change to a place that is not there, or to one of several.
-func (c change) counted(n int, what string, at []int) error {
+func (c change) counted(text, what string, n int, lines []int) error {
 	switch {
+	case n == 0 && strings.Contains(text, "\r\n"):
+		return &editError{
+			"edit_no_match", what + " is not in the file, whose lines end in \\r\\n",
+			"read the file, and give what is there; a line break in old_text is \\r\\n there, and the end of a line in a pattern \\r?$",
+		}
 	case n == 0:
 		return &editError{"edit_no_match", what + " is not in the file", "read the file, and give what is there, blanks and line ends included"}
 	case n > 1 && !c.all:
 		return &editError{
-			"edit_ambiguous", fmt.Sprintf("%s is in the file %d times, in %s", what, n, listLines(at)),
+			"edit_ambiguous", fmt.Sprintf("%s is in the file %d times, in %s", what, n, listLines(lines)),
 			"make it longer so that it is there once, or set global",
 		}
 	}
@@ -120,7 +162,6 @@ func (c change) counted(n int, what string, at []int) error {
 }
 
 func listLines(at []int) string {
-	at = slices.Compact(slices.Clone(at))
 	var words []string
 	for _, n := range at[:min(len(at), 10)] {
 		words = append(words, fmt.Sprint(n))
@@ -273,5 +314,5 @@ func (c change) picked(lines []string) ([]int, error) {
 			at, numbers = append(at, i), append(numbers, i+1)
 		}
 	}
-	return at, c.counted(len(at), "pattern", numbers)
+	return at, c.counted(strings.Join(lines, ""), "pattern", len(at), numbers)
 }

@@ -16,26 +16,26 @@ import (
 
 type editArgs struct {
 	place
-	Operation    string `json:"operation,omitempty" enum:"replace,regex,insert,append,prepend,delete,replace_line" doc:"replace if left out"`
-	OldText      string `json:"old_text,omitempty" arg:"text" doc:"replace: literal text that is in the file once, line breaks and all"`
-	NewText      string `json:"new_text,omitempty" arg:"text" doc:"replace: what stands there instead"`
-	Pattern      string `json:"pattern,omitempty" arg:"text" doc:"regular expression (RE2); for lines, one that a line matches"`
-	Replacement  string `json:"replacement,omitempty" arg:"text" doc:"regex: instead of the match; \\1 to \\9 are its groups, \\0 is all of it"`
-	Content      string `json:"content,omitempty" arg:"text" doc:"insert, append, prepend, replace_line: lines"`
-	Line         int    `json:"line,omitempty" arg:"min=1" doc:"insert: before this line; delete, replace_line: this one"`
-	StartLine    int    `json:"start_line,omitempty" arg:"min=1" doc:"delete, replace_line: from this line"`
-	EndLine      int    `json:"end_line,omitempty" arg:"min=1" doc:"to this one"`
-	Global       *bool  `json:"global,omitempty" doc:"all matches; otherwise there must be exactly one. True if left out, but for replace and replace_line"`
-	Preview      bool   `json:"preview,omitempty" doc:"show the difference and write nothing"`
-	Expect       string `json:"expect,omitempty" doc:"SHA-256 of the file as you know it: otherwise nothing is written"`
-	SkipValidate bool   `json:"skip_validate,omitempty" doc:"write it even if it is not well formed for its type afterwards"`
+	Operation    string  `json:"operation,omitempty" enum:"replace,regex,insert,append,prepend,delete,replace_line" doc:"replace if left out"`
+	OldText      string  `json:"old_text,omitempty" arg:"text" doc:"replace: literal text that is in the file once, line breaks and all"`
+	NewText      string  `json:"new_text,omitempty" arg:"text" doc:"replace: what stands there instead"`
+	Pattern      string  `json:"pattern,omitempty" arg:"text" doc:"regular expression (RE2); for lines, one that a line matches"`
+	Replacement  string  `json:"replacement,omitempty" arg:"text" doc:"regex: instead of the match; \\1 to \\9 are its groups, \\0 is all of it"`
+	Content      *string `json:"content,omitempty" arg:"text" doc:"insert, append, prepend, replace_line: one or more lines; a line break at the end may be left out"`
+	Line         int     `json:"line,omitempty" arg:"min=1" doc:"insert: before this line; delete, replace_line: this one"`
+	StartLine    int     `json:"start_line,omitempty" arg:"min=1" doc:"delete, replace_line: from this line"`
+	EndLine      int     `json:"end_line,omitempty" arg:"min=1" doc:"to this one"`
+	Global       *bool   `json:"global,omitempty" doc:"all matches; otherwise there must be exactly one. True if left out, but for replace and replace_line"`
+	Preview      bool    `json:"preview,omitempty" doc:"show the difference and write nothing"`
+	Expect       string  `json:"expect,omitempty" doc:"SHA-256 of the file as you know it: otherwise nothing is written"`
+	SkipValidate bool    `json:"skip_validate,omitempty" doc:"write it even if it is not well formed for its type afterwards"`
 }
 
 func (a editArgs) operation() string { return cmp.Or(a.Operation, "replace") }
 
 func (a editArgs) change() change {
 	c := change{
-		operation: a.operation(), old: a.OldText, new: a.NewText, pattern: a.Pattern, content: a.Content,
+		operation: a.operation(), old: a.OldText, new: a.NewText, pattern: a.Pattern,
 		line: a.Line, from: a.StartLine, to: cmp.Or(a.EndLine, a.StartLine),
 	}
 	if c.operation == "regex" {
@@ -44,6 +44,9 @@ func (a editArgs) change() change {
 	c.all = c.operation != "replace" && c.operation != "replace_line"
 	if a.Global != nil {
 		c.all = *a.Global
+	}
+	if a.Content != nil {
+		c.content = *a.Content
 	}
 	return c
 }
@@ -71,7 +74,7 @@ func (a editArgs) given() []string {
 		{"new_text", a.NewText != ""},
 		{"pattern", a.Pattern != ""},
 		{"replacement", a.Replacement != ""},
-		{"content", a.Content != ""},
+		{"content", a.Content != nil},
 		{"line", a.Line > 0},
 		{"start_line", a.StartLine > 0},
 		{"end_line", a.EndLine > 0},
@@ -120,7 +123,8 @@ func (a editArgs) check() error {
 func editFile() *tool.Tool {
 	return tool.New(tool.Spec[editArgs, editResult]{
 		Name: "edit", Set: "files", Effect: tool.Change,
-		Doc:    "Change some of a text file, if policy allows to read and write it, and show the difference.",
+		Doc: "Change some of a text file, if policy allows to read and write it, and show the difference. " +
+			"Nothing is written if what is looked for is not there, or in several places without global.",
 		Plan:   editArgs.plan,
 		Format: func(a editArgs, runs []tool.Run) editResult { return editOf(a, runs[0]) },
 	})
@@ -135,7 +139,7 @@ func (a editArgs) plan() (tool.Plan, error) {
 	if a.Preview {
 		action = tool.FileRead
 	}
-	return a.located(action, nil, func(f tool.FileFacts, op tool.Op) (*tool.Plan, *tool.Failure) {
+	plan := a.located(action, nil, func(f tool.FileFacts, op tool.Op) (*tool.Plan, *tool.Failure) {
 		switch wrong := notRegular(a.place, f); {
 		case !f.Exists && a.createsFile():
 			return a.save(op, f, "", tool.Absent)
@@ -143,21 +147,25 @@ func (a editArgs) plan() (tool.Plan, error) {
 			return nil, wrong
 		}
 		read := tool.FileOp(tool.FileRead, op.Path).At(f)
-		plan := a.then(read, tool.Read{Path: f.Path, Whole: true})
-		plan.Next = func(out []tool.Output) (*tool.Plan, *tool.Failure) {
+		next := a.then(read, tool.Read{Path: f.Path, Whole: true})
+		next.Next = func(out []tool.Output) (*tool.Plan, *tool.Failure) {
 			got, failure := answered[tool.FileContent](out)
 			if failure != nil {
 				return nil, failure
 			}
 			return a.rewrite(op, f, got)
 		}
-		return plan, nil
-	}), nil
+		return next, nil
+	})
+	if a.createsFile() {
+		plan.Steps[0].Do = tool.Locate{Path: a.Path, Missing: true} // for a preview, too
+	}
+	return plan, nil
 }
 
 // createsFile: lines are appended to a file that is not there, too.
 func (a editArgs) createsFile() bool {
-	return a.operation() == "append" && a.Pattern == "" && a.Expect == "" && !a.Preview
+	return a.operation() == "append" && a.Pattern == "" && a.Expect == ""
 }
 
 // rewrite plans what becomes of a file that was read.
@@ -188,10 +196,18 @@ func (a editArgs) save(op tool.Op, f tool.FileFacts, text, expect string) (*tool
 	return a.then(op, tool.Write{Path: f.Path, Content: []byte(changed), Expect: expect}), nil
 }
 
+// byteOrderMark is of the file, not of its first line: it stays in front.
+const byteOrderMark = "\uFEFF"
+
 // apply makes the change and refuses one that breaks what was well formed.
 func (a editArgs) apply(text string) (string, int, error) {
 	c := a.change()
-	changed, n, err := operations[c.operation](c, text)
+	mark, rest := "", text
+	if cut, ok := strings.CutPrefix(text, byteOrderMark); ok && !strings.HasPrefix(c.old, byteOrderMark) {
+		mark, rest = byteOrderMark, cut
+	}
+	changed, n, err := operations[c.operation](c, rest)
+	changed = mark + changed
 	if err != nil || a.SkipValidate {
 		return changed, n, err
 	}
@@ -232,7 +248,12 @@ func editOf(a editArgs, r tool.Run) editResult {
 	}
 	res.Matches, res.Before = n, old.Digest
 	res.Diff = unified(res.Path, string(old.Bytes), text)
-	if kind := syntax.Of(a.Path); !a.SkipValidate && len(syntax.Check(kind, text)) == 0 {
+	kind := syntax.Of(a.Path)
+	switch problems := syntax.Check(kind, text); {
+	case a.SkipValidate:
+	case len(problems) > 0:
+		res.Warnings = append(res.Warnings, fmt.Sprintf("it was no well-formed %s and is none now: %s", kind, sentences(problems)))
+	default:
 		res.Syntax = string(kind)
 	}
 	return res
@@ -261,7 +282,7 @@ func (r editResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Preview:
-		return "Nothing was written; this would be:\n" + r.Diff
+		return strings.Join(append([]string{"Nothing was written; this would be:"}, append(r.Warnings, r.Diff)...), "\n")
 	case !r.Changed:
 		return r.Path + " is like that already; nothing was written."
 	}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
@@ -45,7 +47,7 @@ type listResult struct {
 // entry is a name in a directory.
 type entry struct {
 	Name        string `json:"name" doc:"what is not UTF-8 in it is replaced; then name_base64 has it"`
-	NameBase64  string `json:"name_base64,omitempty"`
+	NameBase64  string `json:"name_base64,omitempty" doc:"its bytes; paths are UTF-8, so no tool takes such a name until it is renamed"`
 	Type        string `json:"type" enum:"file,dir,link,fifo,socket,device,other"`
 	Size        int64  `json:"size"`
 	Permissions string `json:"permissions" doc:"as ls shows them"`
@@ -123,15 +125,23 @@ func permissions(letter byte, octal string) string {
 	return string(b)
 }
 
+// oneLine quotes a name with anything in it that could pass for another line.
+func oneLine(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
 func (r listResult) Text() string {
 	if r.Failed() {
 		return r.Status.Text()
 	}
 	var b strings.Builder
 	for _, e := range r.Entries {
-		fmt.Fprintf(&b, "%s %5d %5d %10d %s %s", e.Permissions, e.UID, e.GID, e.Size, e.Modified, e.Name)
+		fmt.Fprintf(&b, "%s %5d %5d %10d %s %s", e.Permissions, e.UID, e.GID, e.Size, e.Modified, oneLine(e.Name))
 		if e.LinkTarget != "" {
-			fmt.Fprintf(&b, " -> %s", e.LinkTarget)
+			fmt.Fprintf(&b, " -> %s", oneLine(e.LinkTarget))
 		}
 		b.WriteByte('\n')
 	}

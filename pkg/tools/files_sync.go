@@ -9,9 +9,9 @@ import (
 
 type syncArgs struct {
 	SourceNode string `json:"source_node" arg:"required,max=200,connection" doc:"host alias or connection to read from"`
-	SourcePath string `json:"source_path" arg:"required,path"`
+	SourcePath string `json:"source_path" arg:"required,path" doc:"file to read"`
 	DestNode   string `json:"dest_node" arg:"required,max=200,connection" doc:"host alias or connection to write to"`
-	DestPath   string `json:"dest_path" arg:"required,path"`
+	DestPath   string `json:"dest_path" arg:"required,path" doc:"file to write, with its name; one that is there is replaced"`
 }
 
 func (a syncArgs) ends() (from, to place) {

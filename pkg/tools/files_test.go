@@ -28,6 +28,17 @@ func TestChange(t *testing.T) {
 		"twice":                   {`"old_text":"a","new_text":"b"`, "a\nx\na a\n", "", 0, "edit_ambiguous", "3 times, in lines 1, 3"},
 		"twice in one line":       {`"old_text":"a","new_text":"b"`, "a a\n", "", 0, "edit_ambiguous", "in line 1"},
 		"all":                     {`"old_text":"a","new_text":"b","global":true`, "a\nx\na a\n", "b\nx\nb b\n", 3, "", ""},
+		"replace what overlaps":   {`"old_text":"aa","new_text":"b"`, "aaa\n", "", 0, "edit_ambiguous", "2 times, in line 1"},
+		"replace all overlapping": {`"old_text":"aa","new_text":"b","global":true`, "aaaaa\n", "bba\n", 2, "", ""},
+		"replace in other lines":  {`"old_text":"a\nb"`, "a\r\nb\r\n", "", 0, "edit_no_match", `end in \r\n`},
+		"replace behind a mark":   {`"operation":"replace_line","pattern":"^a$","content":"b"`, "\uFEFFa\n", "\uFEFFb\n", 1, "", ""},
+		"prepend behind a mark":   {`"operation":"prepend","content":"b"`, "\uFEFFa\n", "\uFEFFb\na\n", 1, "", ""},
+		"replace the mark":        {`"old_text":"\uFEFFa","new_text":"b"`, "\uFEFFa\n", "b\n", 1, "", ""},
+		"regex without the group": {`"operation":"regex","pattern":"a(.)","replacement":"\\2"`, "ab\n", "", 0, "edit_pattern", `has \2, and pattern no such group`},
+		"regex as it was sent":    {`"operation":"regex","pattern":"(a","replacement":"x"`, "a\n", "", 0, "edit_pattern", "closing ): `(a`"},
+		"regex that closes":       {`"operation":"regex","pattern":"a)|(?:b","replacement":"x"`, "ab\n", "", 0, "edit_pattern", "unexpected )"},
+		"insert an empty line":    {`"operation":"insert","line":2,"content":""`, "a\nb\n", "a\n\nb\n", 1, "", ""},
+		"empty a line":            {`"operation":"replace_line","line":1,"content":""`, "a\nb\n", "\nb\n", 1, "", ""},
 		"regex with groups":       {`"operation":"regex","pattern":"(a)(b)","replacement":"\\2\\1"`, "ab\n", "ba\n", 1, "", ""},
 		"regex is global":         {`"operation":"regex","pattern":"[0-9]+","replacement":"n"`, "1\n22 3\n", "n\nn n\n", 3, "", ""},
 		"regex once":              {`"operation":"regex","pattern":"[0-9]+","replacement":"n","global":false`, "1\n22\n", "", 0, "edit_ambiguous", "pattern"},
@@ -114,6 +125,9 @@ type host struct {
 func (h *host) do(do tool.Do) (any, *tool.Failure) {
 	switch do := do.(type) {
 	case tool.Locate:
+		if !h.facts.Exists && !do.Missing {
+			return nil, &tool.Failure{Code: tool.FailNotFound, Message: "no such file"}
+		}
 		return h.facts, nil
 	case tool.Read:
 		return tool.FileContent{Bytes: []byte(h.content), Size: int64(len(h.content)), Digest: digestOf([]byte(h.content))}, nil
@@ -216,12 +230,58 @@ func TestEdit(t *testing.T) {
 	}
 }
 
+// A file that was broken may be changed, and whoever does is told that it still is.
+func TestEditSaysWhatIsStillBroken(t *testing.T) {
+	for args, says := range map[string]string{
+		`"old_text":"a","new_text":"b"`:                "is none now: line 1",
+		`"old_text":"a","new_text":"b","preview":true`: "is none now: line 1",
+		`"old_text":"}","new_text":"1}"`:               "well-formed json",
+	} {
+		h := &host{facts: regular("/srv/a.json"), content: `{"a":}` + "\n"}
+		res, _ := follow(t, editFile(), `{"target":"web1","path":"/srv/a.json",`+args+`}`, h)
+		if got := res.(editResult); got.Failed() || !strings.Contains(got.Text(), says) {
+			t.Errorf("%s: %s, want %q", args, got.Text(), says)
+		}
+	}
+}
+
+// The mode is that of a new file, so whoever sends one for an old file is told.
+func TestWriteSaysThatTheModeStays(t *testing.T) {
+	written := tool.Written{Path: "/a", Mode: "0644"}
+	run := tool.Run{Decision: tool.Decision{Allow: true}, Report: &tool.Report{Outputs: []tool.Output{{Answer: written}}}}
+	for mode, told := range map[string]bool{"0600": true, "644": false, "0644": false} {
+		r := writeFile().Format(json.RawMessage(`{"path":"/a","content":"","mode":"`+mode+`"}`), []tool.Run{run}).(writeResult)
+		if strings.Contains(r.Text(), "still 0644") != told {
+			t.Errorf("%s: %s", mode, r.Text())
+		}
+	}
+}
+
+// A copy that cannot be made is told with the host on which it cannot.
+func TestSyncNamesTheEnd(t *testing.T) {
+	plan, err := syncFile().Plan(json.RawMessage(`{"source_node":"web1","source_path":"/a","dest_node":"web2","dest_path":"/a"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := regular("/a")
+	directory.Type = tool.Directory
+	_, failure := plan.Next([]tool.Output{{Answer: regular("/a")}, {Answer: directory}})
+	if failure == nil || failure.Message != "/a on web2 is a directory" {
+		t.Errorf("got %+v", failure)
+	}
+}
+
 func TestEditOfWhatIsNotThere(t *testing.T) {
 	missing := tool.FileFacts{Path: "/srv/new", Under: tool.Under("/srv/new")}
 	h := &host{facts: missing}
 	res, _ := follow(t, editFile(), `{"target":"web1","path":"/srv/new","operation":"append","content":"x"}`, h)
 	if got := res.(editResult); got.Failed() || !got.Created || h.content != "x\n" {
 		t.Errorf("append makes no file: %+v", got)
+	}
+	h = &host{facts: missing}
+	res, ops := follow(t, editFile(), `{"target":"web1","path":"/srv/new","operation":"append","content":"x","preview":true}`, h)
+	if got := res.(editResult); got.Failed() || got.Created || !strings.Contains(got.Text(), "+x") || h.content != "" || ops[0].Action != tool.FileRead {
+		t.Errorf("a preview of a new file: %+v", got)
 	}
 	res, _ = follow(t, editFile(), `{"target":"web1","path":"/srv/new","operation":"prepend","content":"x"}`, &host{facts: missing})
 	if got := res.(editResult); !got.Failed() || got.Error.Code != "not_found" {
@@ -235,6 +295,7 @@ func TestWriteChecksWhatItWrites(t *testing.T) {
 		`{"path":"/a.yml","content":"a: 1\na: 2\n"}`:       "line 2",
 		`{"path":"/a","content":"%%","encoding":"base64"}`: "not base64",
 		`{"path":"/a","content":"","mode":"rw"}`:           "octal",
+		`{"path":"/a","content":"","mode":"000"}`:          "octal",
 		`{"path":"/a","content":"","expect":"x"}`:          "SHA-256",
 		`{"path":"/a"}`:                                         `"content" is required`,
 		`{"path":"/a","content":"\ud800"}`:                      "surrogate",
@@ -271,6 +332,12 @@ func TestReadShowsTextOrBase64(t *testing.T) {
 	if r := show(`{"path":"/a"}`, tool.FileContent{Bytes: []byte{0xff, 'a'}, Size: 2}); r.Encoding != "base64" || r.Content != "/2E=" {
 		t.Errorf("%+v", r)
 	}
+	if r := show(`{"path":"/a"}`, tool.FileContent{Bytes: []byte{0xff, 'a'}, Size: 2}); r.Text() != "/2E=\n[base64]" {
+		t.Errorf("text of what is none: %q", r.Text())
+	}
+	if r := show(`{"path":"/proc/x"}`, tool.FileContent{Bytes: []byte("ab"), More: true}); r.Text() != "ab\n[bytes 0 to 2; go on with offset 2]" {
+		t.Errorf("a file without a size: %q", r.Text())
+	}
 	if r := show(`{"path":"/a","encoding":"base64","offset":7}`, tool.FileContent{Bytes: []byte("a€")[:3], Offset: 7, Size: 19, More: true}); r.Next != 10 || r.Bytes != 3 {
 		t.Errorf("%+v", r)
 	}
@@ -288,6 +355,11 @@ func TestListShowsAnyName(t *testing.T) {
 	}
 	if r.Entries[1].NameBase64 != "/w==" || r.Entries[1].Permissions != "drwxrwxrwt" || r.Entries[1].Type != "dir" {
 		t.Errorf("%+v", r.Entries[1])
+	}
+	for _, line := range []string{` "a\nb"` + "\n", " l -> /etc\n"} {
+		if text := r.Text(); strings.Count(text, "\n") != 3 || !strings.Contains(text, line) {
+			t.Errorf("no line of its own for each name, or not %q: %s", line, text)
+		}
 	}
 	if !r.More || r.Next != 4 || r.Entries[2].LinkTarget != "/etc" {
 		t.Errorf("%+v", r)

@@ -36,7 +36,7 @@ func (a writeArgs) bytes() ([]byte, error) {
 
 func (a writeArgs) check() error {
 	switch {
-	case a.Mode != "" && (len(a.Mode) < 3 || len(a.Mode) > 4 || strings.Trim(a.Mode, "01234567") != ""):
+	case a.Mode != "" && (len(a.Mode) < 3 || len(a.Mode) > 4 || strings.Trim(a.Mode, "01234567") != "" || strings.Trim(a.Mode, "0") == ""):
 		return &tool.ArgumentError{Argument: "mode", Message: fmt.Sprintf("argument \"mode\" is %q", a.Mode), Remedy: "send three or four octal digits, such as 0644"}
 	case a.Expect != "" && a.Expect != tool.Absent && !isDigest(a.Expect):
 		return &tool.ArgumentError{Argument: "expect", Message: "argument \"expect\" is no SHA-256", Remedy: "send the sha256 that read gave, or absent"}
@@ -52,7 +52,8 @@ func isDigest(s string) bool {
 func writeFile() *tool.Tool {
 	return tool.New(tool.Spec[writeArgs, writeResult]{
 		Name: "write", Set: "files", Effect: tool.Change,
-		Doc:    "Write a file, wholly or not at all, if policy allows the path and where it leads.",
+		Doc: "Write a file, wholly or not at all, if policy allows the path and where it leads. " +
+			"Owner and mode of a file that is replaced are kept; directories are not made.",
 		Plan:   writeArgs.plan,
 		Format: func(a writeArgs, runs []tool.Run) writeResult { return writeOf(a, runs[0]) },
 	})
@@ -123,11 +124,17 @@ type writeResult struct {
 func writeOf(a writeArgs, r tool.Run) writeResult {
 	res := writeResult{fileFacts: factsAbout(r, a.Path)}
 	res.take(r)
+	if a.Mode != "" && res.Mode != "" && !sameMode(a.Mode, res.Mode) {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("its mode is still %s: argument mode is for new files", res.Mode))
+	}
 	if !a.SkipValidate && !res.Failed() {
 		res.Syntax = string(syntax.Of(a.Path))
 	}
 	return res
 }
+
+// sameMode: 644 is 0644.
+func sameMode(a, b string) bool { return strings.TrimLeft(a, "0") == strings.TrimLeft(b, "0") }
 
 func (r *writeResult) take(run tool.Run) {
 	if w, ok := answer[tool.Written](run); ok {

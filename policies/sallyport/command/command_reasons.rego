@@ -34,10 +34,8 @@ unpermitted := array.concat(
 #   code: command_program
 #   remedy: use one of the programs that are
 reasons contains reason.of(rego.metadata.rule(), detail) if {
-	some command in array.slice(unpermitted, 0, 5)
-	count(sources) > 0
-	not known(command)
-	about(command) == []
+	some command in strange
+	not changes_directory(command)
 	has := concat(", ", [reason.quoted(program) | some program in sort(programs)])
 	detail := sprintf("%s is not in %s, which has %s", [unheard(command), concat(", ", sources), has])
 }
@@ -47,6 +45,28 @@ unheard(command) := sprintf("%s around %s", [reason.quoted(rule.key(command)), c
 	command.wrappers != []
 	command.program in programs
 } else := called(command)
+
+# METADATA
+# title: A change of directory is a call of its own
+# custom:
+#   code: command_directory_change
+#   remedy: >-
+#     send cd DIRECTORY alone to the tool run over a connection, or give it the directory as cwd;
+#     other tools take absolute paths
+reasons contains reason.of(rego.metadata.rule(), called(command)) if {
+	some command in strange
+	changes_directory(command)
+}
+
+changes_directory(command) if command.program in {"cd", "chdir", "pushd", "popd"}
+
+# strange are the commands with programs that are in nothing that is granted.
+strange := [command |
+	count(sources) > 0
+	some command in array.slice(unpermitted, 0, 5)
+	not known(command)
+	about(command) == []
+]
 
 # sources are what grants the caller programs: profiles, and rules.
 sources := array.concat(sort(host.granted), ["the rules of policy.yml" | host.allowing != []])

@@ -94,7 +94,7 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 # title: The file is too large
 # custom:
 #   code: file_too_large
-#   remedy: take less, or ask the operator for a larger max_bytes
+#   remedy: name a smaller file, write less, or ask the operator for a larger max_bytes
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some [op, path, rule] in unkept
 	file.too_large(op, rule)
@@ -108,7 +108,9 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 # title: Only files and directories may be opened
 # custom:
 #   code: file_special
-#   remedy: name a file; devices, pipes and sockets need a rule with special under files in policy.yml
+#   remedy: >-
+#     name a file; a device needs a rule with special under files in policy.yml, and pipes and sockets
+#     are not for tools
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some [op, rule] in unkept_kinds
 	not rule.special

@@ -13,6 +13,7 @@ explained := [
 	["readonly", ["id"], "command_program", [`"id" is not in readonly, which has`, "uptime"]],
 	["readonly", ["/tmp/uptime"], "command_directory", ["/tmp/uptime"]],
 	["readonly", ["/tmp/id"], "command_program", ["/tmp/id"]],
+	["readonly", ["cd", "/srv"], "command_directory_change", [`"cd"`]],
 	["readonly", ["systemctl", "--host", "x", "status"], "command_option", [
 		`systemctl: option "--host" is not in readonly; allowed: -l`, "-n NUM", "--no-pager", "--lines=NUM",
 	]],
