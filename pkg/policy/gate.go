@@ -109,11 +109,14 @@ func (g *gate) compile(o *bundle.ActivateOpts) Faults {
 	return append(faults, faultsOf(err, "give every package and every root to one bundle alone")...)
 }
 
+var deltaFault = Fault{Message: "is a delta; only whole bundles are taken", Remedy: "have the whole bundle built and served"}
+
 // acceptable looks at a bundle alone, before it is compiled with the others.
 func acceptable(o *bundle.ActivateOpts, name string, b *bundle.Bundle) *Fault {
 	switch {
 	case b.Type() == bundle.DeltaBundleType:
-		return &Fault{Message: "is a delta; only whole bundles are taken", Remedy: "build the whole bundle"}
+		f := deltaFault
+		return &f
 	case b.Manifest.Revision == "":
 		return &Fault{
 			Message: ".manifest names no revision, so a decision could not say by what it was made",
