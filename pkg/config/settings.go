@@ -43,6 +43,9 @@ func (o Origins) at(key string) place {
 	return p
 }
 
+// Flag says that a setting was made by a flag of a subcommand.
+func (o Origins) Flag(key, name string) { o.made[key] = place{file: "--" + name, path: key} }
+
 // Problem is what is wrong with a setting, such as policy.bundle, at the place
 // where it was made.
 func (o Origins) Problem(key, message, remedy string) Problem {
