@@ -216,7 +216,10 @@ test_most_without_operands if grammar.most({}) == 0
 
 # Words of no command line: what a lexer never says of a word is not believed, even
 # if the rest of it would do.
-operand := {"kind": "operand", "pattern": false, "text": "a", "path": {"clean": true, "name": "/var/log/a", "under": ["/var", "/var/log"]}}
+operand := {
+	"kind": "operand", "pattern": false, "text": "a",
+	"path": {"clean": true, "name": "/var/log/a", "under": ["/var", "/var/log"]},
+}
 
 misfits := {
 	"a pattern for a directory": [{}, "log_path", {"pattern": true}],
@@ -253,11 +256,11 @@ test_no_verb_is_a_pattern if {
 		not grammar.fits({}, form, {"args": [verb]})
 		grammar.fits({}, form, {"args": [object.union(verb, {"pattern": false})]})
 	}
-	git := {"git": true, "sub": {"log": {}}}
-	repository := {"kind": "operand", "pattern": false, "text": "/srv/app", "path": {"clean": true, "name": "/srv/app", "under": ["/srv"]}}
-	log := {"kind": "operand", "pattern": false, "text": "log"}
-	grammar.fits({}, git, {"args": [{"kind": "letters", "text": "-C", "pattern": false}, repository, log]})
-	not grammar.fits({}, git, {"args": [{"kind": "letters", "text": "-C", "pattern": false}, repository, object.union(log, {"pattern": true})]})
+	git := {"git": true, "sub": {"ps": {}}}
+	path := {"clean": true, "name": "/srv/app", "under": ["/srv"]}
+	begin := [{"kind": "letters", "text": "-C", "pattern": false}, object.union(operand, {"path": path})]
+	not grammar.fits({}, git, {"args": array.concat(begin, [verb])})
+	grammar.fits({}, git, {"args": array.concat(begin, [object.union(verb, {"pattern": false})])})
 }
 
 test_no_option_is_a_pattern if {
