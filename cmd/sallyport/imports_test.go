@@ -22,6 +22,7 @@ var layers = []struct {
 }{
 	{"policies", nil, "policies are data; stock opa must suffice to test them"},
 	{"pkg/shell", nil, "it is a leaf: what a command line means depends on nothing but the line"},
+	{"pkg/gcpace", nil, "it is a leaf: how often is collected depends on nothing but the heap"},
 	{"pkg/journal", nil, "it is a leaf: both logs stand on it"},
 	{"pkg/config", nil, "it is a leaf: what is written in the files depends on nothing but the files"},
 	{"pkg/tool", []string{"pkg/shell"}, "the vocabulary knows neither SSH nor OPA nor MCP"},
@@ -38,8 +39,8 @@ var layers = []struct {
 	{"pkg/mcpserver", []string{"pkg/gateway", "pkg/tool"}, "the adapter has one way in: gateway.Call"},
 	{"pkg/mcpserver/mcpclient", nil, "a client sees only the protocol"},
 	{"cmd/sallyport", []string{
-		"pkg/audit", "pkg/config", "pkg/gateway", "pkg/journal", "pkg/mcpserver", "pkg/mcpserver/mcpclient", "pkg/policy", "pkg/policy/kit",
-		"pkg/replay", "pkg/spool", "pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
+		"pkg/audit", "pkg/config", "pkg/gateway", "pkg/gcpace", "pkg/journal", "pkg/mcpserver", "pkg/mcpserver/mcpclient", "pkg/policy",
+		"pkg/policy/kit", "pkg/replay", "pkg/spool", "pkg/sshexec", "pkg/sshexec/sshtest", "pkg/tool", "pkg/tools", "policies",
 	}, "it puts the parts together; the demo brings its own host and client"},
 }
 

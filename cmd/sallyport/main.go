@@ -10,19 +10,13 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/sallyport/sallyport/pkg/gcpace"
 )
 
-// gcPercent trades a little memory for time: policies and SSH both make much
-// short-lived garbage, and at Go's default a third of their time goes into
-// collecting it. GOGC in the environment goes over it.
-const gcPercent = 400
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	gcpace.Start()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:])
 	stop()

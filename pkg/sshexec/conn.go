@@ -45,7 +45,7 @@ type conn struct {
 	spare    *session // opened for the next command
 	opening  int      // 1 while a spare one is being opened
 	noSpare  bool     // the server would not open one
-	files    *files   // the SFTP session, open or being opened
+	files    []*files // SFTP sessions, open or being opened
 	tunnels  int
 	lastUse  time.Duration
 	retiring bool // takes nothing new
@@ -154,7 +154,7 @@ func (c *conn) tend() {
 			c.clear(true)
 			tick.Reset(c.keepalive())
 		}
-		if f := c.e.pool.idleFiles(c); f != nil {
+		for _, f := range c.e.pool.idleFiles(c) {
 			f.close()
 		}
 		if c.e.pool.spent(c) {
@@ -278,8 +278,8 @@ func (c *conn) has(w want) bool {
 		return false
 	case w == wantTunnel:
 		return true
-	case w == wantFiles && c.files != nil:
-		return !c.files.closing
+	case w == wantFiles && len(c.files) > 0:
+		return c.leastBusy() != nil
 	}
 	return c.used+c.lost+c.opening < max(1, c.sessions-1)
 }
@@ -291,16 +291,35 @@ func (c *conn) take(w want) grant {
 	case wantTunnel:
 		c.tunnels++
 	case wantFiles:
-		if c.files == nil {
-			c.used++
-			c.files = c.openFiles(0)
-		}
-		g.files = c.files
+		g.files = c.filesFor()
 		g.files.jobs++
 	default:
 		c.used++
 	}
 	return g
+}
+
+// filesFor is the SFTP session for one more job. On a long way, where a session
+// takes little at a time, jobs side by side get one each as far as there is room.
+func (c *conn) filesFor() *files {
+	f := c.leastBusy()
+	if f == nil || f.jobs > 0 && f.far() && len(c.files) < mostLanes && c.has(wantSession) {
+		c.used++
+		f = c.openFiles(0)
+		c.files = append(c.files, f)
+	}
+	return f
+}
+
+// leastBusy is the SFTP session with the fewest jobs; nil if none takes any.
+func (c *conn) leastBusy() *files {
+	var least *files
+	for _, f := range c.files {
+		if !f.closing && (least == nil || f.jobs < least.jobs) {
+			least = f
+		}
+	}
+	return least
 }
 
 // give returns what take gave.

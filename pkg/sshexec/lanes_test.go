@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +17,8 @@ func TestLanes(t *testing.T) {
 	}{
 		{time.Millisecond, 1 << 30, 1},
 		{100 * time.Millisecond, 1 << 30, mostLanes},
-		{100 * time.Millisecond, 3 << 20, 1},
-		{100 * time.Millisecond, 12 << 20, 3},
+		{100 * time.Millisecond, 15 << 20, 1},
+		{100 * time.Millisecond, 24 << 20, 3},
 		{30 * time.Millisecond, 1 << 30, 3},
 		{time.Hour, 1 << 60, mostLanes},
 		{0, 0, 1},
@@ -37,25 +38,26 @@ func TestLongWay(t *testing.T) {
 	p := sshtest.StartProxy(t, s.Addr, 40*time.Millisecond)
 	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
 	host := target(login(t), p.Addr())
-	content := noise(24 << 20)
+	content := noise(40 << 20)
 	source := put(t, dir, "source", content)
 	for _, tc := range []struct {
 		name string
+		left int // sessions that stay for the next job
 		run  func() tool.Report
 	}{
-		{"read", func() tool.Report {
+		{"read", 1, func() tool.Report {
 			j := fileJob(host, tool.Read{Path: source})
-			j.Limits.OutputBytes = 32 << 20
+			j.Limits.OutputBytes = 48 << 20
 			r := l.Run(t.Context(), j)
 			if c, ok := r.Outputs[0].Answer.(tool.FileContent); !ok || c.Digest != digestOf(content) {
 				t.Errorf("other content: %d bytes", len(c.Bytes))
 			}
 			return r
 		}},
-		{"write", func() tool.Report {
+		{"write", 1, func() tool.Report {
 			return l.Run(t.Context(), fileJob(host, tool.Write{Path: dir + "/written", Content: []byte(content)}))
 		}},
-		{"copy", func() tool.Report {
+		{"copy", 2, func() tool.Report {
 			a, b := halves(host, host, source, dir+"/copied")
 			b.Target.Alias = a.Target.Alias // one connection for both
 			return second(l.Copy(t.Context(), a, b))
@@ -67,7 +69,7 @@ func TestLongWay(t *testing.T) {
 		if r := <-reports; r.Err != nil || r.Outcome != tool.Finished {
 			t.Errorf("%s: %s", tc.name, describe(r))
 		}
-		eventually(t, "they are closed", func() bool { return len(processes(t, dir)) == 1 })
+		eventually(t, "they are closed", func() bool { return len(processes(t, dir)) == tc.left })
 		if n := l.Stats().Connections; n != 1 {
 			t.Errorf("%d connections", n)
 		}
@@ -76,5 +78,35 @@ func TestLongWay(t *testing.T) {
 		if mustRead(t, dir+"/"+name) != content {
 			t.Errorf("%s: other content", name)
 		}
+	}
+}
+
+// Jobs side by side have sessions of their own on a host that is far away.
+func TestFilesSideBySide(t *testing.T) {
+	t.Parallel()
+	dir := openDir(t)
+	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{SFTP: "/usr/lib/openssh/sftp-server -d " + dir})
+	p := sshtest.StartProxy(t, s.Addr, 20*time.Millisecond)
+	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
+	host := target(login(t), p.Addr())
+	source := put(t, dir, "source", noise(3<<20))
+	read := func() {
+		r := l.Run(t.Context(), fileJob(host, tool.Read{Path: source, Length: 3 << 20}))
+		if r.Err != nil || r.Outcome != tool.Finished {
+			t.Error(describe(r))
+		}
+	}
+	read() // now it is known how far away the host is
+	const jobs = 4
+	var all sync.WaitGroup
+	for range jobs {
+		all.Go(read)
+	}
+	all.Wait()
+	if n := len(processes(t, dir)); n != jobs {
+		t.Errorf("%d SFTP sessions for %d jobs", n, jobs)
+	}
+	if n := l.Stats().Connections; n != 1 {
+		t.Errorf("%d connections", n)
 	}
 }

@@ -164,11 +164,12 @@ func (p *pool) leave(ctx context.Context, h *host, w *waiter) error {
 }
 
 // take gives what w asks for from the first connection that has it, so that
-// the last ones fall idle. An SFTP session is not opened beside one that is open.
+// the last ones fall idle. An SFTP session is not opened on another connection
+// than the one that has one.
 func (h *host) take(w want) grant {
 	var first *conn
 	for _, c := range slices.Backward(h.conns) {
-		if c.has(w) && (first == nil || first.files == nil || c.files != nil || w != wantFiles) {
+		if c.has(w) && (first == nil || len(first.files) == 0 || len(c.files) > 0 || w != wantFiles) {
 			first = c
 		}
 	}
@@ -201,7 +202,7 @@ func (p *pool) settle(h *host) {
 // reclaim has SFTP sessions closed that nobody uses.
 func (h *host) reclaim() {
 	for _, c := range h.conns {
-		if c.files.idle() {
+		if c.idle() > 0 {
 			c.poke()
 		}
 	}
@@ -223,9 +224,7 @@ func (p *pool) grow(h *host) {
 			room--
 			need -= int(c.ending.Load())
 		}
-		if c.files.idle() {
-			need--
-		}
+		need -= c.idle()
 	}
 	if len(h.conns) > 0 && p.e.o.Now().Before(h.growAfter) {
 		return
@@ -435,28 +434,41 @@ func (p *pool) leaveFiles(f *files) {
 func (p *pool) dropFiles(f *files) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f.conn.files == f {
-		f.conn.files = nil
+	if i := slices.Index(f.conn.files, f); i >= 0 {
+		f.conn.files = slices.Delete(f.conn.files, i, i+1)
 		p.settle(f.conn.host)
 	}
 }
 
-// idleFiles takes the SFTP session from a connection on which nobody has used
-// it for a while, or others want a session; nil if there is none.
-func (p *pool) idleFiles(c *conn) *files {
+// idleFiles takes the SFTP sessions from a connection that nobody has used for a
+// while, or whose places others want.
+func (p *pool) idleFiles(c *conn) []*files {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f := c.files
-	if !f.idle() || f.closing || !c.retiring && len(c.host.waiters) == 0 && p.e.clock()-f.lastUse < spareIdle {
-		return nil
+	wanted := c.retiring || len(c.host.waiters) > 0
+	var spent []*files
+	for _, f := range c.files {
+		if f.idle() && !f.closing && (wanted || p.e.clock()-f.lastUse >= spareIdle) {
+			f.closing = true
+			spent = append(spent, f)
+		}
 	}
-	f.closing = true
-	return f
+	return spent
 }
 
-// idle reports whether there is a session that nobody uses. Runs with pool.mu
+// idle is how many SFTP sessions of a connection nobody uses. Runs with pool.mu
 // held.
-func (f *files) idle() bool { return f != nil && f.jobs == 0 }
+func (c *conn) idle() (n int) {
+	for _, f := range c.files {
+		if f.idle() {
+			n++
+		}
+	}
+	return n
+}
+
+// idle reports whether nobody uses a session. Runs with pool.mu held.
+func (f *files) idle() bool { return f.jobs == 0 }
 
 // opened notes that the server has accepted a session on c.
 func (p *pool) opened(c *conn) {

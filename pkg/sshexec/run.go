@@ -185,6 +185,7 @@ func (r *run) step(ctx context.Context, cmd command) bool {
 		}
 	}
 	if !s.hasExited() {
+		waitFor(r.e.cut, s.drained, quietAfterExit) // what has come is still being read
 		r.report.Outputs = append(r.report.Outputs, s.output(true))
 		r.end(tool.Unknown, r.lost(s))
 		return false

@@ -29,8 +29,8 @@ var (
 	errMuteFiles = fmt.Errorf("%w: its server did not answer", errLost)
 )
 
-// files is an SFTP session. The jobs on a connection share one; a large file may
-// take more for itself. It is opened on demand, closed when it was idle for a
+// files is an SFTP session. The jobs on a connection share one, or a few where the
+// host is far away; a large file may take more for itself. It is opened on demand, closed when it was idle for a
 // while or its place is wanted, and replaced when it has died.
 type files struct {
 	conn    *conn
@@ -53,6 +53,10 @@ type files struct {
 	lastUse time.Duration
 	closing bool // takes no more jobs
 }
+
+// far reports whether the session is open and one is not enough for jobs side by
+// side.
+func (f *files) far() bool { return isClosed(f.ready) && f.err == nil && f.trip >= laneTrip }
 
 // openFiles begins to open an SFTP session, for which a session was taken. Packet
 // is what the host takes at once, if that is known.

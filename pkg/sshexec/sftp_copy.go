@@ -257,7 +257,7 @@ func (c *copying) transfer() error {
 		return &b
 	}}
 	return c.to.haul(load{
-		bytes: bytes, piece: c.packet(), lanes: max(from, to), first: lane{c.source, c.spot.file},
+		bytes: bytes, piece: c.packet(), lanes: max(from, to), trips: 2, first: lane{c.source, c.spot.file},
 		more: func(i int) (lane, func(), error) { return c.lane(i < from, i < to) },
 		move: func(l lane, i int, at, end int64) error {
 			b := buffers.Get().(*[]byte)
@@ -276,20 +276,22 @@ func (c *copying) packet() int64 { return int64(min(c.from.packet, c.to.packet))
 // lane opens a further lane, on the hosts that are far away.
 func (c *copying) lane(from, to bool) (lane, func(), error) {
 	l := lane{c.source, c.spot.file}
-	closeFrom, closeTo := func() {}, func() {}
-	var err error
-	if from {
-		if l.from, closeFrom, err = c.from.another(c.source, os.O_RDONLY); err != nil {
-			return l, nil, err
-		}
-	}
+	closeFrom, closeTo := nothing, nothing
+	var here, there error
+	var beside sync.WaitGroup
 	if to {
-		if l.to, closeTo, err = c.to.another(c.spot.file, os.O_WRONLY); err != nil {
-			closeFrom()
-			return l, nil, err
-		}
+		beside.Go(func() { l.to, closeTo, there = c.to.another(c.spot.file, os.O_WRONLY) })
 	}
-	return l, func() { closeFrom(); closeTo() }, nil
+	if from {
+		l.from, closeFrom, here = c.from.another(c.source, os.O_RDONLY)
+	}
+	beside.Wait()
+	done := func() { closeFrom(); closeTo() }
+	if err := cmp.Or(here, there); err != nil {
+		done()
+		return l, nil, err
+	}
+	return l, done, nil
 }
 
 func (c *copying) piece(l lane, i int, b []byte, at int64) error {
@@ -460,7 +462,7 @@ func (c *copying) keep(err error) {
 	if bytes < leftoverBytes || c.spot.made == 0 || !errors.Is(err, errLost) && !outOfTime {
 		return
 	}
-	left := leftover{name: c.spot.temp, inode: c.spot.made, owner: statOf(c.spot.fresh).UID, bytes: bytes, since: time.Now()}
+	left := leftover{name: c.spot.temp, inode: c.spot.made, owner: statOf(c.spot.file.info).UID, bytes: bytes, since: time.Now()}
 	if c.to.conn.e.leftovers.put(c.key(), left) {
 		c.spot.temp = ""
 	}
@@ -473,11 +475,10 @@ func (s *spot) reopen(left leftover) bool {
 		return false
 	}
 	inode, err := s.fileWork.inode(h)
-	fresh, statErr := h.Stat()
-	if cmp.Or(err, statErr) != nil || inode != left.inode || statOf(fresh).UID != left.owner || statOf(fresh).Mode&0o7777 != private {
+	if err != nil || inode != left.inode || statOf(h.info).UID != left.owner || statOf(h.info).Mode&0o7777 != private {
 		h.close()
 		return false
 	}
-	s.file, s.fresh, s.temp, s.made = h, fresh, left.name, inode
+	s.file, s.temp, s.made = h, left.name, inode
 	return true
 }

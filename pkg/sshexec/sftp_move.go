@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,13 +19,14 @@ import (
 
 const (
 	// movers is how many reads or writes of one file are under way at once on one
-	// lane, laneMovers on each of several: enough to fill its window.
+	// lane, laneMovers for each trip on each of several: enough to fill its window.
 	movers     = 24
 	laneMovers = 10
 	// A lane more is taken for every laneTrip that a round trip lasts, and as long
-	// as there are laneBytes for it, up to mostLanes.
+	// as there are laneBytes for it, up to mostLanes. To open one takes ten round
+	// trips.
 	laneTrip  = 12 * time.Millisecond
-	laneBytes = 4 << 20
+	laneBytes = 8 << 20
 	mostLanes = 8
 )
 
@@ -35,7 +37,32 @@ type crew struct {
 	n      int
 	next   atomic.Int64
 	failed atomic.Pointer[error]
-	all    sync.WaitGroup
+
+	mu   sync.Mutex
+	over bool           // nobody joins any more
+	late sync.WaitGroup // those who have joined
+}
+
+// join has somebody work along, unless there is nothing left to do.
+func (c *crew) join(work func()) {
+	c.mu.Lock()
+	over := c.over
+	if !over {
+		c.late.Add(1)
+	}
+	c.mu.Unlock()
+	if !over {
+		defer c.late.Done()
+		work()
+	}
+}
+
+// rest waits for those who have joined.
+func (c *crew) rest() {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.late.Wait()
 }
 
 // work sends workers, and waits for them to be done.
@@ -83,6 +110,7 @@ func lanes(trip time.Duration, bytes int64) int {
 type load struct {
 	bytes, piece int64
 	lanes        int
+	trips        int // to a host and back, that a piece takes
 	first        lane
 	// more opens a further lane, and returns what closes it.
 	more func(i int) (lane, func(), error)
@@ -90,12 +118,12 @@ type load struct {
 }
 
 // haul moves a load piece by piece. The first lane is open; the others are used
-// as soon as they are.
+// as soon as they are, and not waited for.
 func (w *fileWork) haul(l load) error {
 	c := &crew{ctx: w.ctx, n: int((l.bytes + l.piece - 1) / l.piece)}
 	workers := movers
 	if l.lanes > 1 {
-		workers = laneMovers
+		workers = laneMovers * l.trips
 	}
 	on := func(by lane) {
 		c.work(workers, func(i int) error {
@@ -103,51 +131,54 @@ func (w *fileWork) haul(l load) error {
 			return l.move(by, i, from, min(from+l.piece, l.bytes))
 		})
 	}
-	c.all.Go(func() { on(l.first) })
 	for i := 1; i < l.lanes; i++ {
-		c.all.Go(func() {
+		w.conn.spawn(func() {
 			if by, done, err := l.more(i); err == nil {
 				defer done()
-				on(by)
+				c.join(func() { on(by) })
 			}
 		})
 	}
-	c.all.Wait()
+	on(l.first)
+	c.rest()
 	return c.result()
 }
 
-// another opens an open file once more, on a session of its own. It must be the
-// same file, by what the kernel says.
+// another opens an open file once more, on a session of its own, and returns what
+// closes it. It must be the same file, by what the kernel says.
 func (w *fileWork) another(h *handle, flags int) (*handle, func(), error) {
-	inode, err := w.inode(h)
-	if err != nil || inode == 0 {
-		return nil, nil, errElsewhere
-	}
 	f := w.conn.e.pool.extraFiles(w.files)
 	if f == nil {
-		return nil, nil, errNoSessions
+		return nil, nothing, errNoSessions
 	}
-	if err := f.opened(w.ctx); err != nil {
-		return nil, nil, err
+	inode, err := w.inode(h)
+	if err == nil && inode == 0 {
+		err = errElsewhere
+	}
+	if err = cmp.Or(f.opened(w.ctx), err); err != nil {
+		f.close()
+		return nil, nothing, err
 	}
 	beside := &fileWork{files: f, ctx: w.ctx, r: w.r}
 	h2, err := beside.hold(openRequest{asked: h.path, real: h.path, flags: flags})
 	if err != nil {
 		f.close()
-		return nil, nil, err
+		return nil, nothing, err
 	}
 	if same, err := beside.inode(h2); err != nil || same != inode {
 		f.close()
-		return nil, nil, errElsewhere
+		return nil, nothing, errElsewhere
 	}
 	return h2, f.close, nil
 }
+
+func nothing() {}
 
 // pour writes b to a new file. Where that fails it may have gaps.
 func (w *fileWork) pour(h *handle, b []byte) error {
 	bytes := int64(len(b))
 	return w.haul(load{
-		bytes: bytes, piece: int64(w.packet), lanes: lanes(w.trip, bytes), first: lane{to: h},
+		bytes: bytes, piece: int64(w.packet), lanes: lanes(w.trip, bytes), trips: 1, first: lane{to: h},
 		more: func(int) (lane, func(), error) {
 			h2, done, err := w.another(h, os.O_WRONLY)
 			return lane{to: h2}, done, err
@@ -166,7 +197,7 @@ func (w *fileWork) fill(h *handle, b []byte, offset int64) (int, error) {
 	var mu sync.Mutex
 	end := int64(len(b))
 	err := w.haul(load{
-		bytes: end, piece: int64(w.packet), lanes: lanes(w.trip, end), first: lane{from: h},
+		bytes: end, piece: int64(w.packet), lanes: lanes(w.trip, end), trips: 1, first: lane{from: h},
 		more: func(int) (lane, func(), error) {
 			h2, done, err := w.another(h, os.O_RDONLY)
 			return lane{from: h2}, done, err

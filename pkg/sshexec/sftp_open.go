@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -116,6 +117,7 @@ type handle struct {
 	path  string        // as it was judged
 	fd    int           // in the server's process; -1 when that is not to be seen
 	kind  tool.FileType // as it was before it was opened
+	info  os.FileInfo   // as it was then
 
 	asked sync.Once // for its inode
 	inode uint64
@@ -174,7 +176,12 @@ func (w *fileWork) try(o openRequest) (*handle, error) {
 	if h.File, err = w.client.OpenFile(o.asked, o.flags); err != nil {
 		return nil, w.explain(err, o.real)
 	}
-	if err := w.verify(h); err != nil {
+	var unseen error
+	var beside sync.WaitGroup
+	beside.Go(func() { h.info, unseen = h.Stat() })
+	err = w.verify(h)
+	beside.Wait()
+	if err = cmp.Or(err, w.explain(unseen, o.real)); err != nil {
 		_ = h.File.Close()
 		if o.creates() {
 			_ = w.client.Remove(o.asked)

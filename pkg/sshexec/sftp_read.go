@@ -60,11 +60,7 @@ func (w *fileWork) tooLarge(name string, most int64) error {
 // regular sees that an open file is one with content, and the one that was
 // judged if the host tells files apart.
 func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error) {
-	info, err := h.Stat()
-	if err != nil {
-		return nil, w.explain(err, h.path)
-	}
-	switch t := typeOf(info); t {
+	switch t := typeOf(h.info); t {
 	case tool.RegularFile:
 	case tool.Directory:
 		return nil, w.wrong(tool.FailNotFile, h.path, "is a directory", "list it")
@@ -72,13 +68,13 @@ func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error
 		return nil, w.special(h.path, t)
 	}
 	if facts == nil || facts.Inode == 0 {
-		return info, nil
+		return h.info, nil
 	}
 	inode, err := w.inode(h)
 	if err == nil && inode != 0 && inode != facts.Inode {
 		err = w.moved(h.path)
 	}
-	return info, w.explain(err, h.path)
+	return h.info, w.explain(err, h.path)
 }
 
 // inode is what the kernel says of an open file; 0 if it says nothing, as before

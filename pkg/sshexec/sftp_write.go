@@ -87,7 +87,6 @@ type spot struct {
 	before     os.FileInfo // what is there; nil if nothing
 	temp       string      // name of the new file, while it has one of its own
 	file       *handle     // the new file
-	fresh      os.FileInfo // what it was when it was made
 	made       uint64      // its inode; 0 if the host does not tell
 	anew       bool        // a mode that is said counts also for a file that is replaced
 	mode       string
@@ -218,16 +217,14 @@ func (s *spot) slot(n int) string {
 }
 
 func (s *spot) createAs(mode uint32) error {
-	var err error
-	s.file, err = s.hold(openRequest{
+	file, err := s.hold(openRequest{
 		asked: s.dir.below(s.temp), real: path.Join(s.dir.path, s.temp), flags: os.O_RDWR | os.O_CREATE | os.O_EXCL, mode: mode,
 	})
 	if err != nil {
-		s.file = nil
 		return err
 	}
-	s.fresh, err = s.file.Stat()
-	return s.explain(err, s.path)
+	s.file = file
+	return nil
 }
 
 // taken reports whether the new file could not be made because there is one of
@@ -252,7 +249,7 @@ func (s *spot) clean() {
 		if err != nil {
 			return
 		}
-		if typeOf(old) == tool.RegularFile && statOf(old).UID == statOf(s.fresh).UID && s.fresh.ModTime().Sub(old.ModTime()) > litterAge {
+		if typeOf(old) == tool.RegularFile && statOf(old).UID == statOf(s.file.info).UID && s.file.info.ModTime().Sub(old.ModTime()) > litterAge {
 			_ = s.client.Remove(s.dir.below(s.slot(slot)))
 		}
 	}
@@ -302,7 +299,7 @@ func (s *spot) settled() error {
 // leaves the old file alone. Content of somebody else's must not run with the
 // rights of an owner who has not seen it, so the bits for that are not kept.
 func (s *spot) dress(mode uint32) error {
-	is := statOf(s.fresh)
+	is := statOf(s.file.info)
 	if s.before != nil {
 		was := statOf(s.before)
 		if !s.anew {

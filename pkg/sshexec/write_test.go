@@ -273,9 +273,9 @@ func TestWriteToAFullDisk(t *testing.T) {
 	if names(t, dir) != "file" || mustRead(t, file) != "old" {
 		t.Errorf("left: %s", names(t, dir))
 	}
-	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the host has closed what it could not write", func() bool {
+		return syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "") == nil
+	})
 	failed(t, l.Run(t.Context(), fileJob(host, tool.Write{Path: file})), tool.NotStarted, tool.FailPermission)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -23,8 +24,10 @@ import (
 
 const (
 	mib = 1 << 20
-	// rangeBytes is how much of a large file is asked for at a time.
+	// rangeBytes is how much of a large file is asked for at a time, and ranges how
+	// many of them side by side where a host is far away.
 	rangeBytes = 8 * mib
+	ranges     = 8
 	smallFiles = 1000
 	cipher     = "aes128-gcm@openssh.com" // which sshexec prefers
 )
@@ -53,8 +56,8 @@ func (b *bench) files(bytes, far int64, rounds int) {
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	t := &transfers{bench: b, dir: dir, known: filepath.Join(b.dir, "known")}
 	other := sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{Login: b.sshd, Config: []string{"SetEnv HOME=" + b.dir}})
-	t.compare(fmt.Sprintf("%d MiB on the spot", bytes/mib), t.on(b.sshd, other, 0), bytes, rounds)
-	t.compare(fmt.Sprintf("%d MiB at a round trip of 100 ms", far/mib), t.on(b.sshd, other, 50*time.Millisecond), far, max(1, rounds/3))
+	t.compare(fmt.Sprintf("%d MiB on the spot", bytes/mib), t.on(b.sshd, other, 0), bytes, 1, rounds)
+	t.compare(fmt.Sprintf("%d MiB at a round trip of 100 ms", far/mib), t.on(b.sshd, other, 50*time.Millisecond), far, ranges, max(1, rounds/3))
 	t.small(t.on(b.sshd, other, 0), rounds)
 }
 
@@ -74,7 +77,7 @@ func (t transfers) on(here, there *sshtest.OpenSSH, delay time.Duration) *transf
 func (t transfers) site(alias string, s *sshtest.OpenSSH, delay time.Duration) site {
 	at := s.Addr
 	if delay > 0 {
-		at = sshtest.StartProxy(t, s.Addr, delay).Addr()
+		at = t.longWay(s.Addr, delay)
 	}
 	return site{at, tool.Target{
 		Alias: alias, Hostname: at.Addr().String(), Port: int(at.Port()), User: "root",
@@ -82,12 +85,38 @@ func (t transfers) site(alias string, s *sshtest.OpenSSH, delay time.Duration) s
 	}}
 }
 
+// longWay is where a host is reached over a delay. Another process delays, whose
+// memory is not ours.
+func (t transfers) longWay(to netip.AddrPort, delay time.Duration) netip.AddrPort {
+	self, err := os.Executable()
+	t.must(err, "this program")
+	cmd := exec.Command(self, "-to", to.String(), "-delay", delay.String())
+	out, err := cmd.StdoutPipe()
+	t.must(err, "pipe")
+	t.must(cmd.Start(), "delay")
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	t.must(err, "delay")
+	at, err := netip.ParseAddrPort(strings.TrimSpace(line))
+	t.must(err, "delay")
+	return at
+}
+
+// delayed forwards to an address until this program is killed.
+func (b *bench) delayed(to string, delay time.Duration) {
+	addr, err := netip.ParseAddrPort(to)
+	b.must(err, "-to")
+	fmt.Println(sshtest.StartProxy(b, addr, delay).Addr())
+	select {}
+}
+
 func (t transfers) line(s site, server *sshtest.OpenSSH) string {
 	return fmt.Sprintf("[%s]:%d %s", s.at.Addr(), s.at.Port(), ssh.MarshalAuthorizedKey(server.HostKey))
 }
 
-// compare has both move a large file each way.
-func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int) {
+// compare has both move a large file each way, which is read so many ranges at a
+// time.
+func (t *transfers) compare(title string, on *transfers, bytes int64, atOnce, rounds int) {
 	source := filepath.Join(t.dir, "source")
 	content := on.noise(source, bytes)
 	dest := filepath.Join(t.dir, "dest")
@@ -96,7 +125,7 @@ func (t *transfers) compare(title string, on *transfers, bytes int64, rounds int
 		what      string
 		ours, scp func() error
 	}{
-		{"download", func() error { return on.download(source, bytes) }, func() error { return on.scp(on.here.path(source), "/dev/null") }},
+		{"download", func() error { return on.download(source, bytes, atOnce) }, func() error { return on.scp(on.here.path(source), "/dev/null") }},
 		{"upload", func() error {
 			return on.run(on.here, tool.Write{Path: dest, Content: content})
 		}, func() error { return on.scp(source, on.here.path(dest)) }},
@@ -197,18 +226,12 @@ func failure(r tool.Report) error {
 	return nil
 }
 
-// download reads a file range by range, as a client does with a cursor.
-func (t *transfers) download(source string, bytes int64) error {
-	length := int64(rangeBytes)
-	if bytes <= 4*rangeBytes {
-		length = bytes
-	}
-	for at := int64(0); at < bytes; at += length {
-		if err := t.run(t.here, tool.Read{Path: source, Offset: at, Length: length}); err != nil {
-			return err
-		}
-	}
-	return nil
+// download reads a file range by range, as a client does with a cursor, or with
+// several of them.
+func (t *transfers) download(source string, bytes int64, atOnce int) error {
+	return side(atOnce, int((bytes+rangeBytes-1)/rangeBytes), func(i int) error {
+		return t.run(t.here, tool.Read{Path: source, Offset: int64(i) * rangeBytes, Length: rangeBytes})
+	})
 }
 
 func (t *transfers) copy(source, dest string) error {
@@ -263,17 +286,22 @@ func (t *transfers) small(on *transfers, rounds int) {
 }
 
 func (t *transfers) each(do func(i int) tool.Do) error {
+	return side(16, smallFiles, func(i int) error { return t.run(t.here, do(i)) })
+}
+
+// side does something for every number below n, so many side by side.
+func side(by, n int, do func(int) error) error {
 	var all sync.WaitGroup
-	errs := make(chan error, smallFiles)
+	errs := make(chan error, n)
 	next := make(chan int)
-	for range 16 {
+	for range by {
 		all.Go(func() {
 			for i := range next {
-				errs <- t.run(t.here, do(i))
+				errs <- do(i)
 			}
 		})
 	}
-	for i := range smallFiles {
+	for i := range n {
 		next <- i
 	}
 	close(next)

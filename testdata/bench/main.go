@@ -24,17 +24,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sallyport/sallyport/pkg/gcpace"
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 )
@@ -45,11 +46,16 @@ func main() {
 	decisions := flag.Int("replay", 0, "decisions to replay; nothing else is measured")
 	fresh := flag.Int("fresh", 5, "of each hundred of them, those with a command of their own")
 	size := flag.Int64("size", 1024, "MiB of the file that is moved")
+	far := flag.Int64("far", 1024, "MiB of it over a long way")
 	only := flag.Bool("files", false, "compare the moving of files and nothing else")
-	gc := flag.Int("gc", 400, "percentage of garbage to collect at, for moving files; 400 is what sallyport sets")
+	to := flag.String("to", "", "address to forward to with -delay each way, and nothing else")
+	delay := flag.Duration("delay", 0, "of -to")
 	flag.Parse()
 	b := &bench{}
 	defer b.cleanUp()
+	if *to != "" {
+		b.delayed(*to, *delay)
+	}
 	b.build()
 	if *decisions > 0 {
 		b.replay(*decisions, *fresh)
@@ -62,8 +68,8 @@ func main() {
 		b.fan(*hosts, 5)
 		b.idle()
 	}
-	debug.SetGCPercent(*gc)
-	b.files(*size*mib, *size*mib/8, 3)
+	gcpace.Start() // as sallyport does
+	b.files(*size*mib, *far*mib, 3)
 }
 
 // bench is the sshd, the gateway and what must be taken down at the end. It is
@@ -220,8 +226,8 @@ func (b *bench) warm(rounds int) {
 		b.must(ours.run(), "warm up")
 	}
 	for range rounds {
-		for _, c := range all {
-			c.round(b)
+		for _, i := range rand.Perm(len(all)) { // each leaves something for the next to wait for
+			all[i].round(b)
 		}
 	}
 	report("warm: `true` on a live connection", ours, all[1:]...)

@@ -1,6 +1,7 @@
 package sshtest
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"sync"
@@ -179,6 +180,9 @@ func (p *Proxy) forward(in net.Conn) {
 	both.Wait()
 }
 
+// mostChunks are more than a delay keeps on the way, however small they are.
+const mostChunks = 1 << 16
+
 // chunk is what was read at a time, due when the delay is over.
 type chunk struct {
 	data []byte
@@ -189,7 +193,7 @@ type chunk struct {
 func (p *Proxy) copy(to, from net.Conn, spend func([]byte) ([]byte, bool)) {
 	defer to.Close()
 	defer from.Close()
-	chunks := make(chan chunk, 1024)
+	chunks := make(chan chunk, mostChunks)
 	p.tasks.Go(func() { p.read(from, chunks) })
 	for c := range chunks {
 		cut := false
@@ -208,11 +212,11 @@ func (p *Proxy) copy(to, from net.Conn, spend func([]byte) ([]byte, bool)) {
 
 func (p *Proxy) read(from net.Conn, chunks chan<- chunk) {
 	defer close(chunks)
+	buf := make([]byte, 256<<10)
 	for {
-		buf := make([]byte, 32<<10)
 		n, err := from.Read(buf)
 		if n > 0 {
-			chunks <- chunk{buf[:n], time.Now().Add(p.delay)}
+			chunks <- chunk{bytes.Clone(buf[:n]), time.Now().Add(p.delay)}
 		}
 		if err != nil {
 			return
