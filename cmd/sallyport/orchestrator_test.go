@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,10 +14,13 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/jsonschema-go/jsonschema"
+
 	"github.com/sallyport/sallyport/pkg/audit"
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
+	"github.com/sallyport/sallyport/pkg/tool"
 	"github.com/sallyport/sallyport/pkg/tools"
 )
 
@@ -129,25 +133,54 @@ type reply struct {
 	Truncated  bool
 	Timeout    bool
 	Cancelled  bool
+	Reason     string
+	Detail     string
+	Command    string
+	Hostname   string
+	Why        string
 	Hint       string
 	Hosts      []string
 	Tags       []string
-	Limits     map[string]int
+	Limits     map[string]any
 	Reasons    []struct{ Code, Detail, Remedy string }
 	Error      *struct{ Code, Message, Remedy string }
 }
 
-func (p *parity) call(t *testing.T, tool string, args map[string]any) reply {
+func (p *parity) call(t *testing.T, name string, args map[string]any) reply {
 	t.Helper()
-	answer, err := p.client.Call(t.Context(), tool, args)
+	answer, err := p.client.Call(t.Context(), name, args)
 	if err != nil {
-		t.Fatalf("%s: %v", tool, err)
+		t.Fatalf("%s: %v", name, err)
 	}
+	ofSchema(t, name, answer.Structured)
 	r := reply{Answer: answer}
 	if err := json.Unmarshal(answer.Structured, &r); err != nil {
-		t.Fatalf("%s: %v: %s", tool, err, answer.Structured)
+		t.Fatalf("%s: %v: %s", name, err, answer.Structured)
 	}
 	return r
+}
+
+// ofSchema holds an answer against the schema that the tool is listed with, as
+// strict clients do.
+func ofSchema(t *testing.T, name string, answer json.RawMessage) {
+	t.Helper()
+	all := tools.All()
+	i := slices.IndexFunc(all, func(def *tool.Tool) bool { return def.Name == name })
+	if i < 0 {
+		return
+	}
+	var schema jsonschema.Schema
+	var instance any
+	if err := errors.Join(json.Unmarshal(all[i].Output, &schema), json.Unmarshal(answer, &instance)); err != nil {
+		t.Fatal(err)
+	}
+	resolved, err := schema.Resolve(nil)
+	if err == nil {
+		err = resolved.Validate(instance)
+	}
+	if err != nil {
+		t.Errorf("%s: %v: %s", name, err, answer)
+	}
 }
 
 func (p *parity) run(t *testing.T, alias, command string) reply {
@@ -296,7 +329,8 @@ func (p *parity) basics(t *testing.T) {
 		t.Errorf("describe an unknown host: %s", r.Text)
 	}
 	r := p.call(t, "ssh_plan", runArgs("web1", "uptime"))
-	if !r.Allowed || r.Alias != "web1" || len(r.Hash) != 16 || r.Limits["max_seconds"] != 60 || r.Limits["max_output_bytes"] != 1<<20 {
+	if !r.Allowed || r.Alias != "web1" || len(r.Hash) != 16 || r.Limits["max_seconds"] != 60. || r.Limits["max_output_bytes"] != float64(1<<20) ||
+		r.Limits["require_known_host"] != true || r.Limits["host_key_auto_add"] != false {
 		t.Errorf("plan: %s", r.Structured)
 	}
 	// An unknown alias was judged as a host without tags.
@@ -328,15 +362,15 @@ func (p *parity) noArguments(t *testing.T) {
 
 func (p *parity) denials(t *testing.T) {
 	r := p.run(t, "web1", "nc -l 80")
-	if !r.IsError || r.Status != "denied" || r.Alias != "web1" || len(r.Hash) != 16 || !strings.Contains(r.Hint, "ssh_plan") || r.DecisionID == "" || r.code() != "command_program" {
+	if !r.IsError || r.Status != "denied" || r.Reason != "policy" || r.Command != "nc -l 80" || r.Alias != "web1" || len(r.Hash) != 16 || !strings.Contains(r.Hint, "ssh_plan") || r.DecisionID == "" || r.code() != "command_program" {
 		t.Errorf("policy: %s", r.Structured)
 	}
 	r = p.run(t, "forbidden", "uptime")
-	if !r.IsError || r.Status != "denied" || r.code() != "network_blocked" || !strings.Contains(r.Reasons[0].Detail, forbidden) || r.Hint == "" {
+	if !r.IsError || r.Status != "denied" || r.Reason != "network" || r.Hostname != "forbidden.test" || !strings.Contains(r.Detail, forbidden) || r.code() != "network_blocked" || !strings.Contains(r.Reasons[0].Detail, forbidden) || r.Hint == "" {
 		t.Errorf("network: %s", r.Structured)
 	}
 	r = p.call(t, "ssh_plan", runArgs("web1", "nc -l 80"))
-	if r.Allowed || r.IsError || len(r.Reasons) == 0 || r.Reasons[0].Remedy == "" {
+	if r.Allowed || r.IsError || len(r.Reasons) == 0 || r.Reasons[0].Remedy == "" || !strings.Contains(r.Why, `"nc"`) || r.Hint == "" {
 		t.Errorf("plan: %s", r.Structured)
 	}
 }

@@ -55,7 +55,7 @@ func newAdhocRule(v value, known hostNames) adhocRule {
 		"name":     text(&r.name, name(maxAlias)),
 		"action":   text(&r.action, oneOf("allow", "deny")),
 		"hosts":    notEmpty(hostPatterns(&r.hosts)),
-		"cidrs":    notEmpty(networks(r.networks)),
+		"cidrs":    notEmpty(networks(r.networks.take)),
 		"ports":    notEmpty(ports(&r.ports)),
 		"users":    notEmpty(texts(&r.users, loginName)),
 		"keys":     notEmpty(texts(&r.keys, atMost(maxKey))),

@@ -7,8 +7,9 @@
 // that does not parse, a key file that others may read: each is a [Problem]
 // with file, line, what is wrong and the remedy, and all of them are reported
 // at once. Nothing that is written is silently ignored; what only has no
-// effect is a warning. Of YAML, mappings, lists and scalars are read; anchors,
-// aliases, merges and tags are refused, so that a line means what it says.
+// effect is a warning. Of YAML, mappings, lists and scalars are read, and the
+// aliases and merges that stand for them; tags are refused, and so is an anchor
+// that nothing refers to.
 //
 // A [Config] never changes after Load; to reload is to load another one and to
 // swap. It holds no key and no secret from keys/ or secrets/: [Config.Login]

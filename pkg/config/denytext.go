@@ -1,6 +1,7 @@
 package config
 
 import (
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -102,4 +103,61 @@ func spellingOf(text string) (program string, s Spelling, ok bool) {
 	s.Letters = slices.Compact(s.Letters)
 	assigned := slices.ContainsFunc(s.Operands, func(w string) bool { return strings.Contains(w, "=") })
 	return words[0], s, len(s.Letters) > 0 || assigned
+}
+
+// warnOfDenied tells of programs that a rule allows and the texts of every host
+// deny: nobody can run them.
+func (p *sitePolicy) warnOfDenied() {
+	lists := p.denyLists()
+	for i := range p.rules {
+		r := &p.rules[i]
+		var never []string
+		for _, c := range r.commands {
+			never = append(never, c.deniedBy(lists)...)
+		}
+		if r.action == "allow" && never != nil {
+			r.warn(faultf("override deny_substrings for the hosts that they are meant for, or remove them",
+				"allows %s, but deny_substrings deny that on every host, so it can never match", strings.Join(never, ", ")))
+		}
+	}
+}
+
+// denyLists are the lists of texts that some host may have.
+func (p *sitePolicy) denyLists() [][]string {
+	lists := [][]string{p.limits.deny}
+	if !p.limits.denySet {
+		lists[0] = p.builtin().deny
+	}
+	for _, layers := range []map[string]limitLayer{p.aliases, p.tags} {
+		for _, layer := range layers {
+			if layer.denySet {
+				lists = append(lists, layer.deny)
+			}
+		}
+	}
+	return lists
+}
+
+// deniedBy are the beginnings of commands that a rule spells out in which each list
+// has something to deny.
+func (c CommandRule) deniedBy(lists [][]string) []string {
+	var denied []string
+	for _, program := range c.Programs {
+		begins := strings.Join(append([]string{program}, c.Prefix...), " ")
+		if c.Kind == "glob" {
+			begins = c.Patterns[0].Literal
+		}
+		open := slices.ContainsFunc(lists, func(texts []string) bool { return !textIn(texts, program, begins) })
+		if !open {
+			denied = append(denied, strings.TrimSpace(begins))
+		}
+	}
+	return denied
+}
+
+// textIn says that some text denies a program, or a command from its beginning.
+func textIn(texts []string, program, begins string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool {
+		return meaningOf(text).Program == path.Base(program) || strings.Contains(begins, text)
+	})
 }

@@ -59,8 +59,8 @@ func asFault(err error, missing string) *fault {
 }
 
 // parse reads a file of one YAML document that is a mapping, and nothing that
-// YAML offers beyond mappings, lists and scalars: what a line says is what it
-// means. It reports what is wrong to p; without a mapping, ok is false.
+// YAML offers beyond mappings, lists, scalars and names for those. It reports what
+// is wrong to p; without a mapping, ok is false.
 func parse(p place, data []byte) (root value, ok bool) {
 	if f, line := badText(data); f != nil {
 		p.line = line
@@ -77,6 +77,7 @@ func parse(p place, data []byte) (root value, ok bool) {
 		return value{p, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}}, true
 	}
 	root = valueAt(p, p.path, node)
+	root.expand()
 	root.plain()
 	if node.Kind != yaml.MappingNode {
 		root.wrongKind("a mapping")
@@ -188,15 +189,14 @@ func syntaxFault(data []byte, line int, err error) *fault {
 	return faultf(remedy, "not YAML: %s", why)
 }
 
-// plain reports anchors, aliases, merges, tags and duplicate keys. It does not
-// quote them: an unquoted password may look like one.
+// plain reports anchors in vain, tags and duplicate keys. It does not quote them:
+// an unquoted password may look like one.
 func (v value) plain() {
 	switch {
 	case v.node.Kind == yaml.AliasNode:
-		v.fail(faultf("write the value out, or put it in quotes", "what begins with * is an alias; aliases are not read"))
-		return
+		return // it has been reported
 	case v.node.Anchor != "":
-		v.fail(faultf("remove it and write the value out where it was used, or put it in quotes", "what begins with & is an anchor; anchors are not read"))
+		v.fail(faultf("remove it, or put the value in quotes", "what begins with & is an anchor, and nothing refers to it"))
 	case v.node.Style&yaml.TaggedStyle != 0:
 		v.fail(faultf("remove the tag, or put the value in quotes", "what begins with ! is a tag; tags are not read"))
 	}
@@ -217,7 +217,7 @@ func (v value) plainKeys() {
 		case key.node.Kind != yaml.ScalarNode:
 			key.fail(faultf("use a word", "%s is used as a key", key.kind()))
 		case key.node.Tag == "!!merge":
-			key.fail(faultf("write the keys out", "<< is a merge; merges are not read"))
+			key.fail(faultf("name one mapping or a list of them once, as in <<: *name", "<< merges mappings, and this is none"))
 		case key.node.Tag != "!!str":
 			key.fail(faultf("put it in quotes", "key %s is %s, not text", name, key.kind()))
 		case twice:

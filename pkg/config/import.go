@@ -46,7 +46,7 @@ func Import(dir string, from Options) (Imported, error) {
 		return Imported{}, err
 	}
 	var passwords []string
-	if files[credentialsFile], passwords, err = withoutPasswords(filepath.Join(c.Dir, credentialsFile)); err != nil {
+	if files[credentialsFile], passwords, err = c.portable(filepath.Join(c.Dir, credentialsFile)); err != nil {
 		return Imported{}, err
 	}
 	for _, secret := range passwords {
@@ -59,14 +59,22 @@ func Import(dir string, from Options) (Imported, error) {
 	return done, err
 }
 
-// withoutPasswords is credentials.yml with the name of a secret where a password
-// stood, and those names.
-func withoutPasswords(file string) (text []byte, secrets []string, err error) {
+// portable is credentials.yml with the name of a secret where a password stood,
+// and those names; and with keys by their place in the directory of keys, which is
+// another now.
+func (c *Config) portable(file string) (text []byte, secrets []string, err error) {
 	text, root, err := readNode(file)
 	if err != nil {
 		return nil, nil, err
 	}
+	changed := false
 	for _, entry := range elements(lookUp(root, "entries")) {
+		for _, key := range []string{"key_path", "certificate_path"} {
+			if path := lookUp(entry, key); path != nil && filepath.IsAbs(path.Value) {
+				path.Value, _ = c.vault.keyName(path.Value) // it has been loaded
+				changed = true
+			}
+		}
 		password, name := lookUp(entry, "password"), lookUp(entry, "name")
 		if password == nil || password.Value == "" {
 			continue
@@ -74,9 +82,9 @@ func withoutPasswords(file string) (text []byte, secrets []string, err error) {
 		secret := strings.ReplaceAll(name.Value, ".", "_") + "_password"
 		rename(entry, "password", "password_secret")
 		*password = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: secret}
-		secrets = append(secrets, secret)
+		secrets, changed = append(secrets, secret), true
 	}
-	if secrets != nil {
+	if changed {
 		text, err = encode(root)
 	}
 	return text, secrets, err
@@ -91,6 +99,9 @@ func readNode(file string) ([]byte, *yaml.Node, error) {
 	root, err := decode(text)
 	if err == nil && root == nil {
 		root = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	}
+	if err == nil {
+		valueAt(place{report: &report{}}, "", root).expand()
 	}
 	return text, root, err
 }
@@ -130,6 +141,7 @@ type conversion struct {
 	root  *yaml.Node
 	known hostNames
 	dir   string
+	vault vault
 }
 
 // convert is policy.yml in version 3. It is read again before anyone else does:
@@ -143,7 +155,7 @@ func (c *Config) convert() ([]byte, error) {
 	for _, h := range c.Hosts {
 		inv.entries = append(inv.entries, &hostEntry{Host: h})
 	}
-	v := conversion{c.policy, root, newNames(inv), c.Dir}
+	v := conversion{c.policy, root, newNames(inv), c.Dir, c.vault}
 	v.convert()
 	text, err := encode(root)
 	if err != nil {
@@ -186,10 +198,19 @@ func (v *conversion) convert() {
 	v.root.Content = append([]*yaml.Node{scalar("version"), {Kind: yaml.ScalarNode, Tag: "!!int", Value: "3"}}, v.root.Content...)
 }
 
-// hostPath makes a path that leads out of the directory lead there from anywhere.
+// hostPath makes a path that leads out of the directory lead there from anywhere,
+// and one into the directory of keys into the new one.
 func (v *conversion) hostPath() {
-	if p := lookUp(v.root, "known_hosts_path"); p != nil && strings.HasPrefix(p.Value, "..") {
+	p := lookUp(v.root, "known_hosts_path")
+	switch {
+	case p == nil:
+	case strings.HasPrefix(p.Value, ".."):
 		p.Value = filepath.Join(v.dir, p.Value)
+	case filepath.IsAbs(p.Value):
+		if name, f := v.vault.keyName(p.Value); f == nil {
+			p.Value = "keys/" + name
+			note(v.root, "known_hosts_path", "It is one of the keys that are to be copied.")
+		}
 	}
 }
 

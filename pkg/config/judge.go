@@ -127,7 +127,7 @@ func (w *written) pathArgs(v value) {
 
 func (w *written) index(item value) {
 	n := anyNumber
-	if s, ok := item.scalar("!!int"); ok && s == "0" {
+	if item.node.ShortTag() == "!!int" && item.node.Value == "0" {
 		item.fail(faultf("count the words after the program from 1", "0 is the program itself, which binary names"))
 		return
 	}

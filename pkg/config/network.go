@@ -36,6 +36,8 @@ func (ix NetworkIndex) add(p netip.Prefix, written string) {
 	ix[family][length][firstBits(p)] = written
 }
 
+func (ix NetworkIndex) take(_ place, p netip.Prefix, written string) { ix.add(p, written) }
+
 // firstBits are the bits of a network's prefix in binary digits.
 func firstBits(p netip.Prefix) string {
 	var b strings.Builder
@@ -60,19 +62,53 @@ func (ix NetworkIndex) written() []string {
 	return list
 }
 
+// entry is a network of a list, as it was written.
+type entry struct {
+	place
+	netip.Prefix
+	written string
+}
+
+// entries are the networks of both kinds of one list.
+type entries []entry
+
 func (p *sitePolicy) readNetwork(v value) {
+	var allow, block entries
 	v.object(fields{
-		"allow_ips":          p.addresses(p.network.Allow),
-		"allow_cidrs":        networks(p.network.Allow),
-		"block_ips":          p.addresses(p.network.Block),
-		"block_cidrs":        networks(p.network.Block),
+		"allow_ips":          addresses(&allow),
+		"allow_cidrs":        networks(allow.take),
+		"block_ips":          addresses(&block),
+		"block_cidrs":        networks(block.take),
 		"require_known_host": fixed(true, "host keys are always verified"),
 	})
+	for _, e := range allow {
+		p.network.Allow.add(e.Prefix, e.written)
+		e.warnIfIn(block)
+	}
+	for _, e := range block {
+		p.network.Block.add(e.Prefix, e.written)
+	}
 	p.network.Closed = len(p.network.Allow["4"])+len(p.network.Allow["6"]) > 0
 }
 
-// addresses stores single addresses, as networks of full length.
-func (p *sitePolicy) addresses(ix NetworkIndex) field {
+func (list *entries) take(at place, p netip.Prefix, written string) {
+	*list = append(*list, entry{at, p, written})
+}
+
+// warnIfIn tells of what is allowed and wholly blocked: blocking goes over
+// allowing, however much wider it is.
+func (e entry) warnIfIn(block entries) {
+	for _, b := range block {
+		if b.Bits() <= e.Bits() && b.Contains(e.Addr()) {
+			e.warn(faultf("narrow what is blocked: where there is an allow list, what is not in it is refused anyway",
+				"%q allows nothing, since %q is blocked and blocking goes over allowing", e.written, b.written))
+			return
+		}
+	}
+}
+
+// addresses reads single addresses, as networks of full length.
+func addresses(list *entries) field {
 	return each(func(v value, s string) {
 		addr, err := netip.ParseAddr(s)
 		if err != nil || addr.Zone() != "" {
@@ -80,13 +116,13 @@ func (p *sitePolicy) addresses(ix NetworkIndex) field {
 			return
 		}
 		addr = addr.Unmap()
-		ix.add(netip.PrefixFrom(addr, addr.BitLen()), s)
+		list.take(v.place, netip.PrefixFrom(addr, addr.BitLen()), s)
 	})
 }
 
-// networks stores networks. One with bits set beyond its prefix is read as the
+// networks reads networks. One with bits set beyond its prefix is read as the
 // network that it is in; a plain address is the network of itself.
-func networks(ix NetworkIndex) field {
+func networks(take func(place, netip.Prefix, string)) field {
 	return each(func(v value, s string) {
 		prefix, f := parseNetwork(s)
 		if f != nil {
@@ -96,7 +132,7 @@ func networks(ix NetworkIndex) field {
 		if masked := prefix.Masked(); masked != prefix {
 			v.warn(faultf("write "+masked.String(), "%q has bits set after its prefix; it is read as %s", s, masked))
 		}
-		ix.add(prefix.Masked(), s)
+		take(v.place, prefix.Masked(), s)
 	})
 }
 

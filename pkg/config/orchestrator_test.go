@@ -112,7 +112,8 @@ func threeFiles(t *testing.T) {
 func secretFound(t *testing.T) {
 	tried{entry: "password_secret: pw", env: map[string]string{"MCP_SSH_SECRET_PW": "from env"}}.gives(t, "from env")
 	tried{entry: "password_secret: pw", files: map[string]string{"secrets/pw": "from file\n"}}.gives(t, "from file")
-	tried{entry: "password_secret: pw"}.refused(t, "does not exist")
+	tried{entry: "password_secret: pw"}.refused(t, "does not exist (write it there with mode 600, or set SALLYPORT_SECRET_PW)")
+	tried{entry: "password_secret: web-pw"}.refused(t, "does not exist (write it there with mode 600)") // no shell has such a variable
 	tried{
 		entry: "password_secret: prod_db_password", env: map[string]string{"PROD_DB_PASSWORD": "injected"},
 		files: map[string]string{settingsFile: "secrets: {env_allow: [PROD_DB_PASSWORD]}\n"},
@@ -403,6 +404,99 @@ func imported(t *testing.T, o Options, dir, root string) {
 	golden(t, filepath.Join(dir, "converted.golden"), strings.NewReplacer(root, "$DIR", to, "$NEW").Replace("# "+left+"\n\n"+string(text)))
 	if again, err := Import(to, o); err == nil || again.Written != nil || !strings.Contains(err.Error(), "nothing is overwritten") {
 		t.Errorf("a second time: %v, %v", again, err)
+	}
+}
+
+// TestImportedKeys: what was found by an absolute path into the directory of keys
+// is looked for in the new one, to which it is to be copied.
+func TestImportedKeys(t *testing.T) {
+	dir := write(t, map[string]string{"keys/web": string(fakeKey("web")), "keys/known_hosts": ""})
+	must(t, os.WriteFile(filepath.Join(dir, serversFile), []byte("hosts: [{alias: web1, host: h, credentials: c}]\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, credentialsFile), []byte("entries: [{name: c, username: u, key_path: "+dir+"/keys/web}]\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, policyFile), []byte("known_hosts_path: "+dir+"/keys/known_hosts\nrules: [{action: allow, simple_binaries: [uptime]}]\n"), 0o600))
+	to := filepath.Join(t.TempDir(), "new")
+	_, err := Import(to, Options{Dir: dir, Env: noEnv})
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(to, "keys", "web"), fakeKey("web"), 0o600))
+	c := mustLoad(t, Options{Dir: to, Env: noEnv})
+	if login, err := c.Login("web1"); err != nil || len(login.Key) == 0 {
+		t.Errorf("the key: %v", err)
+	}
+	if known := c.KnownHosts(); len(known) != 1 || known[0] != filepath.Join(to, "keys", "known_hosts") {
+		t.Errorf("known_hosts: %v", known)
+	}
+}
+
+// TestRulesInVain: a rule or network that allows nothing, because what denies goes
+// over it, is told of. Where it does on some host, it is not.
+func TestRulesInVain(t *testing.T) {
+	const rules = "version: 3\nrules: [{action: allow, simple_binaries: [uptime, kubectl]}, {action: allow, commands: ['reboot *']}, {action: allow, binary: shutdown, arg_prefix: [-h, now]}]\n"
+	for policy, wants := range map[string][]string{
+		rules: {
+			"rules[0]: allows kubectl, but", "rules[1]: allows reboot, but", "rules[2]: allows shutdown -h now, but",
+		},
+		rules + "overrides: {tags: {web: {deny_substrings: []}}}\n":                               nil,
+		rules + "limits: {deny_substrings: ['nc ']}\n":                                            nil,
+		rules + "limits: {deny_substrings: ['kubectl ']}\n":                                       {"rules[0]: allows kubectl, but"},
+		"network: {allow_cidrs: [10.0.0.0/8, 'fd00::/8'], block_cidrs: [0.0.0.0/0]}\nrules: []\n": {`"10.0.0.0/8" allows nothing, since "0.0.0.0/0" is blocked`},
+		"network: {allow_ips: [10.0.0.1], allow_cidrs: [10.0.0.0/8], block_ips: [10.0.0.1]}\nrules: []\n": {
+			`"10.0.0.1" allows nothing, since "10.0.0.1" is blocked`,
+		},
+		"network: {allow_cidrs: [10.0.0.0/8], block_cidrs: [10.1.0.0/16]}\nrules: []\n": nil,
+	} {
+		dir := write(t, map[string]string{
+			serversFile:     "hosts: [{alias: web1, host: h, credentials: c, tags: [web]}]\n",
+			credentialsFile: "entries: [{name: c, username: u, password: p}]\n",
+			policyFile:      policy,
+		})
+		var got []string
+		for _, warning := range warningsOf(mustLoad(t, Options{Dir: dir, Env: noEnv})) {
+			if strings.Contains(warning, "never match") || strings.Contains(warning, "allows nothing") {
+				got = append(got, warning)
+			}
+		}
+		if len(got) != len(wants) {
+			t.Errorf("%s\nis warned of %q, want %q", policy, got, wants)
+			continue
+		}
+		for i, want := range wants {
+			if !strings.Contains(got[i], want) {
+				t.Errorf("%s\n%s\nlacks %q", policy, got[i], want)
+			}
+		}
+	}
+}
+
+// A few lines of aliases could stand for more than there is memory for.
+func TestAliasesAreBounded(t *testing.T) {
+	bomb := "hosts:\n  - tags: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		bomb += fmt.Sprintf("  - tags: &a%d [%s*a%d]\n", i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), i)
+	}
+	_, err := Load(Options{Dir: write(t, map[string]string{serversFile: bomb}), Env: noEnv})
+	if err == nil || strings.Count(err.Error(), "stand for more than 250000 values") != 1 {
+		t.Errorf("%.300v", err)
+	}
+}
+
+// YAML 1.1, by which the orchestrator reads its files, has more words for true and
+// false. In quotes they are texts.
+func TestTruths(t *testing.T) {
+	for word, want := range map[string]string{
+		"True": "any words", "yes": "any words", "ON": "any words", "true": "any words", "False": "these words", "no": "these words", "Off": "these words",
+		`"no"`: "is text, not true or false", "maybe": "is text, not true or false", "0": "is a whole number, not true or false",
+	} {
+		dir := write(t, map[string]string{policyFile: "rules: [{action: allow, binary: df, arg_prefix: [-h], allow_extra_args: " + word + "}]\n"})
+		c, err := Load(Options{Dir: dir, Env: noEnv})
+		var got string
+		if err != nil {
+			got = err.Error()
+		} else if got = "any words"; c.Site().Rules["0.0"].Most == 1 {
+			got = "these words"
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", word, got, want)
+		}
 	}
 }
 

@@ -129,6 +129,7 @@ func (l *loader) readPolicy(root value, inv *inventory) *sitePolicy {
 		root.warn(faultf("add a rule, such as - {action: allow, profile: readonly}", "no rule grants anything, so every call on a host will be refused"))
 	}
 	p.takeOver(version, known)
+	p.warnOfDenied()
 	return p
 }
 

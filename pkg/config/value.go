@@ -110,7 +110,7 @@ func (v value) claim(taken map[string]int, name, what string) bool {
 }
 
 // given is false for a value that is not there, which it reports, and for an
-// alias, which plain has reported. An empty list is written [], so that a list
+// alias, which expand has reported. An empty list is written [], so that a list
 // whose last entry was commented out is noticed.
 func (v value) given() bool {
 	if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!null" {
@@ -245,13 +245,23 @@ func integer(p *int, least, most int) field {
 	}
 }
 
-// boolean stores true or false.
+// boolean stores true or false. YAML 1.1, by which mcp-ssh-orchestrator reads its
+// files, has more words for them, as long as they are not in quotes.
 func boolean(p *bool) field {
 	return func(v value) {
+		if is, ok := moreTruths[v.node.Value]; ok && v.node.Kind == yaml.ScalarNode && v.node.Style == 0 {
+			*p = is
+			return
+		}
 		if b, ok := parsed(v, "!!bool", truth); ok {
 			*p = b.(bool)
 		}
 	}
+}
+
+var moreTruths = map[string]bool{
+	"True": true, "TRUE": true, "yes": true, "Yes": true, "YES": true, "on": true, "On": true, "ON": true,
+	"False": false, "FALSE": false, "no": false, "No": false, "NO": false, "off": false, "Off": false, "OFF": false,
 }
 
 // words is how the text of a scalar becomes a value, wherever it is from: a

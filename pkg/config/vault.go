@@ -256,7 +256,10 @@ func (v vault) fromFile(name string) (string, *fault) {
 // name that is set is probably meant for it.
 func (v vault) elsewhere(name string) string {
 	upper := strings.ToUpper(name)
-	remedy := "write it there with mode 600, or set " + secretPrefixes[1] + upper
+	remedy := "write it there with mode 600"
+	if !strings.ContainsAny(name, "-.") { // with which shells have no variables
+		remedy += ", or set " + secretPrefixes[1] + upper
+	}
 	if v.env(upper) != "" {
 		remedy += "; the variable " + upper + " is set, and counts when secrets.env_allow of " + settingsFile + " lists it"
 	}

@@ -247,6 +247,9 @@ func (g *Gateway) Reload(ctx context.Context, by string) (map[string]string, err
 		return g.decider.Revisions(), nil
 	}
 	next, err := g.reload(ctx)
+	if err != nil && ctx.Err() != nil { // what it was at is not at fault
+		err = fmt.Errorf("the load was broken off: %w", context.Cause(ctx))
+	}
 	event := audit.Event{Type: audit.Reload, Subject: by}
 	if err != nil {
 		event.Failure, event.Detail = "reload", err.Error()

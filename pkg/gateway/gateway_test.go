@@ -469,6 +469,12 @@ func TestReload(t *testing.T) {
 	if reloads != 2 {
 		t.Errorf("%d reloads on record", reloads)
 	}
+	g.reload = func(ctx context.Context) (*config.Config, error) { return nil, errors.New("the bundle gives no answer") }
+	ending, end := context.WithCancelCause(t.Context())
+	end(errors.New("terminated"))
+	if _, err := g.Reload(ending, "file change"); err == nil || err.Error() != "the load was broken off: terminated" || w.events[len(w.events)-1].Detail != err.Error() {
+		t.Errorf("a reload that is broken off: %v", err)
+	}
 	w.decide = deny("gateway_reload_not_granted")
 	if got := invoke(g, "ssh_reload_config", `{}`); !got.IsError || slices.Contains(w.trail[len(w.trail)-1:], "reload") {
 		t.Errorf("a refused reload: %q", got.Text)

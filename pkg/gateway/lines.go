@@ -17,16 +17,15 @@ import (
 // many. It is safe for concurrent use.
 type lines struct {
 	mu     sync.Mutex
-	most   int64 // bytes kept, of lines and of each unfinished one
+	most   int64 // bytes that the result may have of each stream
 	redact []*regexp.Regexp
 	// withheld: what must be redacted may span lines, so nothing is shown
 	// before the whole is there.
 	withheld bool
 	part     [2]bytes.Buffer // an unfinished line of each stream
 	overlong [2]bool         // it was too long to keep; the rest of it is left out
-	kept     []string
+	kept     keptLines
 	first    int64 // number of the first line kept
-	size     int64 // bytes of the lines kept
 	ended    bool
 	changed  chan struct{} // closed, and replaced, when there is more to read
 }
@@ -104,20 +103,15 @@ func (l *lines) finish(stream int) {
 	l.overlong[stream] = false
 }
 
+// add keeps a line. What the result has of both streams is here, too, however
+// late a reader comes.
 func (l *lines) add(line string) {
-	l.kept = append(l.kept, line)
-	l.size += costOf(line)
-	for l.size > l.most && len(l.kept) > 1 {
-		l.size -= costOf(l.kept[0])
-		l.kept[0] = ""
-		l.kept = l.kept[1:]
+	l.kept.add(line)
+	for l.kept.size > 2*l.most && l.kept.count > 1 {
+		l.kept.dropFirst()
 		l.first++
 	}
 }
-
-// costOf is what a line takes of what may be kept: its bytes, but no less than
-// the memory for an empty one.
-func costOf(line string) int64 { return max(int64(len(line))+1, 16) }
 
 // end finishes what is unfinished. What was withheld is now read from the
 // report, where it is redacted.
@@ -145,7 +139,7 @@ func (l *lines) wake() {
 }
 
 // total is the number of lines so far. Its caller holds mu.
-func (l *lines) total() int64 { return l.first + int64(len(l.kept)) }
+func (l *lines) total() int64 { return l.first + l.kept.count }
 
 // excerpt is some of the lines, and where they stand.
 type excerpt struct {
@@ -166,7 +160,7 @@ func (l *lines) read(cursor *int64, most int) excerpt {
 		lost = max(0, l.first-max(*cursor, 0))
 	}
 	to := min(from+int64(most), total)
-	return excerpt{slices.Clone(l.kept[from-l.first : to-l.first]), total, to, lost, l.withheld && !l.ended}
+	return excerpt{l.kept.slice(from-l.first, to-l.first), total, to, lost, l.withheld && !l.ended}
 }
 
 // more is closed when there is something behind a cursor, or nothing will come
@@ -192,7 +186,7 @@ func (l *lines) count() int64 {
 func (l *lines) held() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int(l.size)
+	return int(l.kept.size)
 }
 
 const redacted = "[redacted]"

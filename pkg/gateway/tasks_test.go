@@ -521,7 +521,8 @@ func TestLines(t *testing.T) {
 		lost   int64
 	}{
 		"both streams":  {1000, nil, []string{"a", "!x\n", "b\nc"}, "", []string{"x", "ab"}, []string{"x", "ab", "c"}, 0},
-		"too many":      {10, nil, []string{"one\ntwo\nthree\nfour\n"}, "", []string{"four"}, []string{"four"}, 3},
+		"too many":      {5, nil, []string{"one\ntwo\nthree\nfour\n"}, "", []string{"four"}, []string{"four"}, 3},
+		"as many":       {10, nil, []string{"\n\n\n\n\n", "!\n\n\n\n", "\n\n\n\n\n", "!\n\n\n\n\n\n"}, "", make([]string, 20), make([]string, 20), 0},
 		"too long":      {10, nil, []string{"0123456", "789abc", "def\nx\n"}, "", []string{"x"}, []string{"x"}, 1},
 		"redacted":      {1000, []string{`secret=\w+`}, []string{"a sec", "ret=b\n"}, "", []string{"a [redacted]"}, []string{"a [redacted]"}, 0},
 		"over lines":    {1000, []string{`(?s)KEY.*END`}, []string{"KEY\n1\nEND\n"}, "[redacted]\n", nil, []string{"[redacted]"}, 0},
@@ -569,8 +570,39 @@ func TestEmptyLinesAreBounded(t *testing.T) {
 	if used := heapInUse() - before; used > 4*most {
 		t.Errorf("%d KiB for lines of which %d KiB may be kept", used>>10, most>>10)
 	}
-	if e := l.read(new(int64), 10); e.total != 4*most || e.lost != 4*most-most/16 {
+	if e := l.read(new(int64), 10); e.total != 4*most || e.lost != 4*most-2*most {
 		t.Errorf("%d lines, %d lost", e.total, e.lost)
+	}
+}
+
+// Lines are found by their numbers in whatever block they are.
+func TestKeptLines(t *testing.T) {
+	var k keptLines
+	var all []string
+	for i := range 32_000 {
+		line := strings.Repeat("x", i%7)
+		if i%5000 == 0 {
+			line = strings.Repeat("y", 2*blockSize)
+		}
+		k.add(line)
+		all = append(all, line)
+	}
+	for dropped := range 3 {
+		for _, at := range [][2]int64{{0, 0}, {0, 1}, {0, 50}, {4999, 5001}, {12_345, 13_345}, {k.count - 3, k.count}, {0, k.count}} {
+			if got := k.slice(at[0], at[1]); !slices.Equal(got, all[at[0]:at[1]]) {
+				t.Errorf("after %d dropped: lines %v are %d, want %d", 6000*dropped, at, len(got), at[1]-at[0])
+			}
+		}
+		for range 6000 {
+			k.dropFirst()
+		}
+		all = all[6000:]
+	}
+	for k.count > 0 {
+		k.dropFirst()
+	}
+	if k.size != 0 || len(k.blocks) != 0 {
+		t.Errorf("%d bytes and %d blocks of no lines", k.size, len(k.blocks))
 	}
 }
 

@@ -30,6 +30,10 @@ type ruleKey struct {
 	on   digest
 }
 
+// meanwhile is what goes on beside a call. It is another with almost every call,
+// so what rules make of it is found out more quickly than it is found again.
+var meanwhile = []string{"usage"}
+
 // newRuleMemo remembers within so many bytes.
 func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 	m := &ruleMemo{rules: map[uint64][]*steadyRule{}, values: newMemo[ruleKey, *ast.Term](room)}
@@ -38,7 +42,7 @@ func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 		if err != nil {
 			return nil, err
 		}
-		if steady(s.compiler, ref) && !looked.at.whole {
+		if steady(s.compiler, ref) && !looked.at.whole && !readsOf(s.compiler, ref).touches(meanwhile) {
 			h := hashOf(ref)
 			m.rules[h] = append(m.rules[h], &steadyRule{m.count, ref, looked})
 			m.count++

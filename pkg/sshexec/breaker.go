@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -246,7 +247,7 @@ func coolingOff(place, reason string, until, now time.Time) *tool.Failure {
 	wait := until.Sub(now).Round(time.Second)
 	return &tool.Failure{
 		Code:    tool.FailBreaker,
-		Message: fmt.Sprintf("%s: no connection is tried for another %s, after: %s", place, wait, reason),
+		Message: fmt.Sprintf("%s: no connection is tried for another %s, after: %s", place, wait, strings.TrimPrefix(reason, place+": ")),
 		Remedy: fmt.Sprintf("mend that cause, then call again after %s; trying at once would make the host lock the gateway's address out",
 			until.UTC().Format(time.RFC3339)),
 	}

@@ -38,6 +38,18 @@ func (e *Executor) connect(ctx context.Context, key poolKey, target tool.Target)
 	return c, err
 }
 
+// reasonOf is a failure as callers may be told it, without its cause.
+func reasonOf(err error) string {
+	var f *tool.Failure
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &f):
+		return f.Message
+	}
+	return err.Error()
+}
+
 // attempt is one try of connect, on the account of the breaker.
 func (e *Executor) attempt(ctx context.Context, key poolKey, target tool.Target) (*conn, error) {
 	pass, err := e.gates.enter(ctx, key.address(), key.login(), place(target))
@@ -45,11 +57,7 @@ func (e *Executor) attempt(ctx context.Context, key poolKey, target tool.Target)
 		return nil, e.connectFailure(ctx, err, target, "waiting for other connections to it")
 	}
 	c, v, err := e.handshake(ctx, key, target)
-	reason := ""
-	if err != nil {
-		reason = err.Error()
-	}
-	pass.leave(v, reason)
+	pass.leave(v, reasonOf(err))
 	return c, err
 }
 

@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -87,4 +88,42 @@ func TestRefusedPasswordKeepsNobodyElseOut(t *testing.T) {
 	j := job(good, line("true"))
 	j.Subject = "another"
 	finished(t, l.Run(t.Context(), j), 0)
+}
+
+// What a caller is told of an address that is left alone is why, not what the
+// libraries said below.
+func TestCoolingOffTellsNoCause(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { listener.Close(); <-done })
+	key, _, err := sshtest.NewKeyFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, key, nil)
+	host := target("tester", listener.Addr().(*net.TCPAddr).AddrPort())
+	for range 20 {
+		r := l.Run(t.Context(), job(host, line("true")))
+		if r.Err == nil || r.Err.Code != tool.FailBreaker {
+			continue
+		}
+		if strings.Contains(r.Err.Message, "ssh:") || strings.Count(r.Err.Message, listener.Addr().String()) != 1 || !strings.Contains(r.Err.Message, "hung up") {
+			t.Errorf("told: %s", r.Err.Message)
+		}
+		return
+	}
+	t.Error("the address is not left alone")
 }

@@ -95,10 +95,10 @@ func fieldsOf(t reflect.Type) []field {
 		sf := t.Field(i)
 		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
 		switch {
-		case sf.Anonymous && name == "" && sf.Type.Kind() == reflect.Struct:
+		case sf.Anonymous && name == "" && embedded(sf.Type).Kind() == reflect.Struct:
 			// Not reflect.VisibleFields: an embedded Status hides its own
 			// field Status from that, but not from encoding/json.
-			for _, f := range fieldsOf(sf.Type) {
+			for _, f := range fieldsOf(embedded(sf.Type)) {
 				f.index = append([]int{i}, f.index...)
 				fields = append(fields, f)
 			}
@@ -107,6 +107,14 @@ func fieldsOf(t reflect.Type) []field {
 		}
 	}
 	return fields
+}
+
+// embedded is what an embedded field is of; a result may have it or not.
+func embedded(t reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Pointer {
+		return t.Elem()
+	}
+	return t
 }
 
 func readTags(sf reflect.StructField, name string) field {

@@ -87,6 +87,8 @@ type planResult struct {
 	Hash      string            `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
 	Digest    string            `json:"plan,omitempty" doc:"digest of the plan, as in both logs"`
 	Allowed   bool              `json:"allowed"`
+	Why       string            `json:"why,omitempty" doc:"why it would be denied, in short"`
+	Hint      string            `json:"hint,omitempty" doc:"what to do about it"`
 	Limits    *planLimits       `json:"limits,omitempty" doc:"in force if it ran now"`
 	Network   *planNetwork      `json:"network,omitempty"`
 	Revisions map[string]string `json:"revisions,omitempty" doc:"bundles that decided"`
@@ -99,6 +101,8 @@ type planLimits struct {
 	MaxSeconds     int   `json:"max_seconds" doc:"0 is none"`
 	MaxOutputBytes int64 `json:"max_output_bytes"`
 	Concurrent     int   `json:"max_concurrent" doc:"0 is none"`
+	KnownHost      bool  `json:"require_known_host" doc:"always"`
+	AutoAdd        bool  `json:"host_key_auto_add" doc:"never"`
 }
 
 func (l *planLimits) String() string {
@@ -138,10 +142,11 @@ func planOf(a planArgs, r tool.Run) planResult {
 		p.Canonical = doc.Canonical
 	}
 	if l := r.Decision.Limits; l != (tool.Limits{}) {
-		p.Limits = &planLimits{l.Seconds, l.OutputBytes, l.Concurrent}
+		p.Limits = &planLimits{l.Seconds, l.OutputBytes, l.Concurrent, true, false}
 	}
 	if p.Status.Status == tool.StatusDenied {
-		p.Status.Status = tool.StatusOK
+		denied := denialOf(a.Command, r)
+		p.Status.Status, p.Why, p.Hint = tool.StatusOK, denied.Detail, denied.Hint
 	}
 	return p
 }
@@ -165,11 +170,11 @@ func (r planResult) Text() string {
 	case r.Failed():
 		return r.Status.Text()
 	case r.Allowed:
-		return fmt.Sprintf("Allowed%s: %s\n%s\ndecision %s%s", r.where(), cmp.Or(r.Canonical, r.Tool), r.Limits, r.DecisionID, r.why())
+		return fmt.Sprintf("Allowed%s: %s\n%s\ndecision %s%s", r.where(), cmp.Or(r.Canonical, r.Tool), r.Limits, r.DecisionID, r.explained())
 	}
 	denied := r.Status
 	denied.Status = tool.StatusDenied
-	return "Would be denied" + r.where() + ". " + denied.Text() + r.why()
+	return "Would be denied" + r.where() + ". " + denied.Text() + r.explained()
 }
 
 // where is the host; what the gateway does itself has none.
@@ -180,9 +185,9 @@ func (r planResult) where() string {
 	return " on " + r.Alias
 }
 
-// why is the explanation in short: where the rules that spoke stand, and what
+// explained is the explanation in short: where the rules that spoke stand, and what
 // would be allowed.
-func (r planResult) why() string {
+func (r planResult) explained() string {
 	var b strings.Builder
 	if r.Note != "" {
 		b.WriteString("\n" + r.Note)
@@ -214,7 +219,41 @@ func sshRun() *tool.Tool {
 type runResult struct {
 	tool.Status
 	runFacts
-	Hint string `json:"hint,omitempty"`
+	denial
+}
+
+// denial is a refusal in short, for clients that do not read reasons.
+type denial struct {
+	Reason   string `json:"reason,omitempty" enum:"policy,network" doc:"what denied it"`
+	Detail   string `json:"detail,omitempty" doc:"why, in short"`
+	Command  string `json:"command,omitempty" doc:"as submitted"`
+	Hostname string `json:"hostname,omitempty" doc:"whose address was denied"`
+	Hint     string `json:"hint,omitempty" doc:"what to do about it"`
+}
+
+func denialOf(command string, r tool.Run) denial {
+	if r.Decision.Allow {
+		return denial{}
+	}
+	d := denial{Reason: "policy", Detail: detailOf(r.Decision.Reasons), Command: command, Hint: denialHint}
+	if strings.HasPrefix(codeOf(r.Decision.Reasons), "network_") {
+		d.Reason, d.Hostname = "network", r.Target.Hostname
+	}
+	return d
+}
+
+func codeOf(reasons []tool.Reason) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	return reasons[0].Code
+}
+
+func detailOf(reasons []tool.Reason) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	return strings.TrimSuffix(reasons[0].Title+": "+reasons[0].Detail, ": ")
 }
 
 // runFacts is what came of a command on one host.
@@ -238,16 +277,13 @@ type runFacts struct {
 	BytesOut   int64           `json:"bytes_out" doc:"in all, kept or not"`
 	BytesErr   int64           `json:"bytes_err" doc:"in all, kept or not"`
 	Truncated  bool            `json:"truncated"`
+	missing    bool            // some of what came is not kept
 }
 
 const denialHint = "ssh_plan shows the whole decision for a changed command; policy itself is changed by people"
 
 func runOf(a commandArgs, r tool.Run) runResult {
-	res := runResult{Status: tool.StatusOf(r), runFacts: factsOf(a.Alias, r)}
-	if !r.Decision.Allow {
-		res.Hint = denialHint
-	}
-	return res
+	return runResult{Status: tool.StatusOf(r), runFacts: factsOf(a.Alias, r), denial: denialOf(a.Command, r)}
 }
 
 func factsOf(alias string, r tool.Run) runFacts {
@@ -277,6 +313,7 @@ func (r *runFacts) take(o tool.Output) {
 	r.Stdout, r.Stderr = text(o.Stdout), text(o.Stderr)
 	r.BytesOut, r.BytesErr = o.Stdout.Bytes, o.Stderr.Bytes
 	r.Truncated = o.Stdout.Truncated || o.Stderr.Truncated
+	r.missing = int64(len(o.Stdout.Kept)+len(o.Stderr.Kept)) < r.BytesOut+r.BytesErr
 	r.Output = strings.TrimSpace(strings.TrimRight(r.Stdout, "\n") + "\n" + r.Stderr)
 }
 
@@ -302,7 +339,7 @@ func (r runFacts) howItEnded() []string {
 	for _, s := range r.Survivors {
 		parts = append(parts, fmt.Sprintf("still running: %d %s", s.PID, s.Command))
 	}
-	if r.Truncated {
+	if r.missing {
 		parts = append(parts, fmt.Sprintf("[cut: %d bytes of %d are shown]", len(r.Stdout)+len(r.Stderr), r.BytesOut+r.BytesErr))
 	}
 	switch {

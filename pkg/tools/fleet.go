@@ -91,7 +91,7 @@ func sshListHosts() *tool.Tool {
 		},
 		Format: func(_ noArgs, runs []tool.Run) hostsResult {
 			hosts, _ := answer[[]string](runs[0])
-			return hostsResult{Status: tool.StatusOf(runs[0]), Hosts: hosts, Count: len(hosts)}
+			return hostsResult{Status: tool.StatusOf(runs[0]), Hosts: append([]string{}, hosts...), Count: len(hosts)}
 		},
 	})
 }

@@ -38,8 +38,9 @@ func sshRunOnTag() *tool.Tool {
 	})
 }
 
+// tagResult is ok when the command ended on every host, whatever its exit status.
 type tagResult struct {
-	Status  string     `json:"status" arg:"required" enum:"ok,failed" doc:"ok when the command ended on every host, whatever its exit status"`
+	tool.Status
 	Tag     string     `json:"tag"`
 	TaskID  string     `json:"task_id,omitempty" doc:"id of this call"`
 	Results []tagEntry `json:"results" doc:"one for each host, in file order"`
@@ -49,10 +50,8 @@ type tagResult struct {
 
 type tagEntry struct {
 	runResult
-	Denied  bool   `json:"denied"`
-	Reason  string `json:"reason,omitempty" enum:"policy,network" doc:"what denied it"`
-	Detail  string `json:"detail,omitempty" doc:"why, in short"`
-	Skipped bool   `json:"skipped" doc:"left out because another host had failed"`
+	Denied  bool `json:"denied"`
+	Skipped bool `json:"skipped" doc:"left out because another host had failed"`
 }
 
 // tagSummary counts hosts. Each is in one of the last five.
@@ -66,7 +65,7 @@ type tagSummary struct {
 }
 
 func tagResultOf(a tagArgs, runs []tool.Run) tagResult {
-	r := tagResult{Status: tool.StatusOK, Tag: a.Tag, Results: []tagEntry{}}
+	r := tagResult{Status: tool.Status{Status: tool.StatusOK}, Tag: a.Tag, Results: []tagEntry{}}
 	for _, run := range runs {
 		e := entryOf(a, run)
 		r.Summary.count(e)
@@ -79,7 +78,7 @@ func tagResultOf(a tagArgs, runs []tool.Run) tagResult {
 	case s.Hosts == 0:
 		r.Note = "No hosts matched."
 	case s.Succeeded+s.NonZero < s.Hosts:
-		r.Status = tool.StatusFailed
+		r.Status.Status = tool.StatusFailed
 	}
 	return r
 }
@@ -94,27 +93,8 @@ func entryOf(a tagArgs, run tool.Run) tagEntry {
 		return e
 	}
 	e := tagEntry{runResult: runOf(args, run), Denied: !run.Decision.Allow}
-	if e.Denied {
-		e.Reason, e.Detail = "policy", detailOf(run.Decision.Reasons)
-		if strings.HasPrefix(codeOf(run.Decision.Reasons), "network_") {
-			e.Reason = "network"
-		}
-	}
+	e.Command = "" // the same for all of them
 	return e
-}
-
-func codeOf(reasons []tool.Reason) string {
-	if len(reasons) == 0 {
-		return ""
-	}
-	return reasons[0].Code
-}
-
-func detailOf(reasons []tool.Reason) string {
-	if len(reasons) == 0 {
-		return ""
-	}
-	return strings.TrimSuffix(reasons[0].Title+": "+reasons[0].Detail, ": ")
 }
 
 func (s *tagSummary) count(e tagEntry) {
@@ -132,9 +112,6 @@ func (s *tagSummary) count(e tagEntry) {
 		s.NonZero++
 	}
 }
-
-// Failed implements [tool.Result].
-func (r tagResult) Failed() bool { return r.Status != tool.StatusOK }
 
 // Text is the summary and what each host said.
 func (r tagResult) Text() string {

@@ -80,20 +80,16 @@ type asyncResult struct {
 	KeepAlive     int    `json:"keepAlive,omitempty" doc:"seconds for which the result is kept after the end"`
 	PollFrequency int    `json:"pollFrequency,omitempty" doc:"seconds between two looks that make sense"`
 	Alias         string `json:"alias,omitempty"`
-	Command       string `json:"command,omitempty" doc:"as submitted"`
 	Hash          string `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
 	Digest        string `json:"plan,omitempty" doc:"digest of the plan, as in both logs"`
 	MaxSeconds    int    `json:"max_seconds,omitempty" doc:"0 is none"`
 	Ahead         int    `json:"queued_ahead" doc:"tasks that are before it in the queue"`
-	Hint          string `json:"hint,omitempty"`
+	denial
 }
 
 func asyncOf(a commandArgs, r tool.Run) asyncResult {
 	f, ok := answer[tool.TaskFacts](r)
-	res := asyncResult{taskStatus: stateOf(r, tool.TaskPending, ok), Alias: a.Alias, Hash: r.Hash, Digest: r.Digest}
-	if !r.Decision.Allow {
-		res.Hint = denialHint
-	}
+	res := asyncResult{taskStatus: stateOf(r, tool.TaskPending, ok), Alias: a.Alias, Hash: r.Hash, Digest: r.Digest, denial: denialOf(a.Command, r)}
 	if ok {
 		res.TaskID, res.Command, res.Ahead = f.ID, a.Command, f.Ahead
 		res.KeepAlive, res.PollFrequency, res.MaxSeconds = int(f.TTL.Seconds()), int(f.Interval.Seconds()), int(f.Limit.Seconds())
@@ -256,7 +252,8 @@ func taskOutputOf(r tool.Run) taskOutputResult {
 	if !ok {
 		return res
 	}
-	res.TaskID, res.Lines, res.Total, res.Next, res.Lost, res.More = l.ID, l.Lines, l.Total, l.Next, l.Lost, l.More
+	res.TaskID, res.Total, res.Next, res.Lost, res.More = l.ID, l.Total, l.Next, l.Lost, l.More
+	res.Lines = append(res.Lines, l.Lines...)
 	if l.Withheld {
 		res.Note = "the lines are shown when the task has ended: what must be redacted can only be found in the whole"
 	}

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/sallyport/sallyport/pkg/tool"
 )
@@ -212,6 +214,14 @@ func TestRunResultTellsHowItEnded(t *testing.T) {
 			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Stopped: true, Outputs: []tool.Output{{Stdout: stream("x")}}}},
 			"x\nStopped.\nstopped at the time limit of 5 s [timeout]\ndecision d1", true, -1,
 		},
+		"stopped with all that it said": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Outputs: []tool.Output{{Stdout: tool.Stream{Kept: []byte("x\n"), Bytes: 2, Truncated: true}}}}},
+			"x\nStopped.\nstopped at the time limit of 5 s [timeout]\ndecision d1", true, -1,
+		},
+		"more than is kept": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Stdout: tool.Stream{Kept: []byte("x\n"), Bytes: 9, Truncated: true}, Exit: &zero}}}},
+			"x\n[cut: 2 bytes of 9 are shown]", false, 0,
+		},
 		"survivor": {
 			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Survivors: []tool.Survivor{{PID: 9, Command: "sleep"}}}},
 			"Stopped.\nstopped at the time limit of 5 s [timeout]\ndecision d1\nstill running: 9 sleep", true, -1,
@@ -261,6 +271,71 @@ func TestResources(t *testing.T) {
 		denied := r.Tool.Format(args, []tool.Run{{Plan: plan, Decision: tool.Decision{ID: "d1", Reasons: []tool.Reason{{Code: "no"}}}}})
 		if reading, ok := denied.(tool.Reading); !ok || !denied.Failed() || reading.Contents() != nil {
 			t.Errorf("%s, denied: %+v", r.URI, denied)
+		}
+	}
+}
+
+// Clients hold what they are given against the schema that they were given
+// before, so no answer may be of another shape: not a refusal, not a failure, and
+// not one without anything in it.
+func TestResultsAreOfTheirSchema(t *testing.T) {
+	allowed := tool.Decision{ID: "d1", Allow: true, Limits: tool.Limits{Seconds: 5, OutputBytes: 9}}
+	ends := map[string]tool.Run{
+		"denied":  {Decision: tool.Decision{ID: "d1", Reasons: []tool.Reason{{Code: "network_blocked", Title: "no", Detail: "rm", Remedy: "ls"}}}},
+		"failed":  {Decision: allowed, Report: &tool.Report{Outcome: tool.NotStarted, Err: &tool.Failure{Code: tool.FailRefused, Message: "it refuses"}}},
+		"stopped": {Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Survivors: []tool.Survivor{{PID: 9, Command: "sleep"}}}},
+	}
+	answers := map[string]any{
+		"ssh_ping":       "pong",
+		"ssh_list_hosts": []string(nil),
+		"ssh_describe_host": tool.HostFacts{
+			Alias: "web1", Host: "web1.example", Port: 22, User: "ops", Kind: "posix", Tags: []string{"web"},
+			Description: "one", Via: []string{"hop"}, HasCredentials: true, Profiles: []string{"ops"},
+		},
+		"ssh_run_async":         tool.TaskFacts{ID: "1", State: tool.TaskPending},
+		"ssh_get_task_status":   tool.TaskFacts{ID: "1", State: tool.TaskRunning},
+		"ssh_get_task_result":   tool.TaskFacts{ID: "1", State: tool.TaskFailed, Run: ends["failed"]},
+		"ssh_get_task_output":   tool.TaskLines{ID: "1", State: tool.TaskRunning},
+		"ssh_cancel":            tool.Cancellation{ID: "1"},
+		"ssh_cancel_async_task": tool.Cancellation{ID: "1", Found: true},
+		"ssh_reload_config":     map[string]string{"site": "1"},
+	}
+	for _, def := range All() {
+		fits := fitting(t, def)
+		fits("invalid", tool.Status{Status: tool.StatusInvalid, Error: &tool.Problem{Code: "bad_arguments", Message: "no", Remedy: "yes"}})
+		for _, example := range examples[def.Name] {
+			args := json.RawMessage(example)
+			plan, err := def.Plan(args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends["done"] = tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: answers[def.Name]}}}}
+			for name, run := range ends {
+				run.Plan = plan
+				fits(name, def.Format(args, []tool.Run{run, run}))
+			}
+		}
+	}
+}
+
+func fitting(t *testing.T, def *tool.Tool) func(name string, result any) {
+	t.Helper()
+	var schema jsonschema.Schema
+	if err := json.Unmarshal(def.Output, &schema); err != nil {
+		t.Fatal(err)
+	}
+	resolved, err := schema.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(name string, result any) {
+		text, err := json.Marshal(result)
+		var instance any
+		if err := errors.Join(err, json.Unmarshal(text, &instance)); err != nil {
+			t.Fatal(err)
+		}
+		if err := resolved.Validate(instance); err != nil {
+			t.Errorf("%s, %s: %v\n%s", def.Name, name, err, text)
 		}
 	}
 }

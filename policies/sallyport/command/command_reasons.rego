@@ -3,6 +3,7 @@ package sallyport.command
 import data.sallyport.host
 import data.sallyport.lib.grammar
 import data.sallyport.lib.reason
+import data.sallyport.lib.rule
 
 # Why one command of a line is refused. Each command that no granted profile
 # permits is held against every table of the granted profiles that has it.
@@ -38,8 +39,14 @@ reasons contains reason.of(rego.metadata.rule(), detail) if {
 	not known(command)
 	about(command) == []
 	has := concat(", ", [reason.quoted(program) | some program in sort(programs)])
-	detail := sprintf("%s is not in %s, which has %s", [called(command), concat(", ", sources), has])
+	detail := sprintf("%s is not in %s, which has %s", [unheard(command), concat(", ", sources), has])
 }
+
+# unheard is the program that nothing speaks of: what is run, or else what runs it.
+unheard(command) := sprintf("%s around %s", [reason.quoted(rule.key(command)), called(command)]) if {
+	command.wrappers != []
+	command.program in programs
+} else := called(command)
 
 # sources are what grants the caller programs: profiles, and rules.
 sources := array.concat(sort(host.granted), ["the rules of policy.yml" | host.allowing != []])

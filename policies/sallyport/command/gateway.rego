@@ -31,7 +31,7 @@ reloader if {
 # title: The caller may not control the gateway
 # custom:
 #   code: gateway_control_not_granted
-#   remedy: ask the operator to do it, or for gateway.reload in policy.yml
+#   remedy: ask the operator to do it, or to name you under reload in policy.yml
 reasons contains reason.of(rego.metadata.rule(), detail) if {
 	some op in input.ops
 	op.action == "gateway.control"

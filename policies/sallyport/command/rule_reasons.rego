@@ -25,9 +25,14 @@ about(command) := [data.site.rules[id] | some id in rules_about(host.allowing, r
 fault(found, command) := sprintf("%s is a pattern", [reason.quoted(words[0])]) if {
 	not command.static
 	words := [word.text | some word in command.args; word.pattern]
-} else := "it stands in the text of sh -c, where no rule reaches" if {
+} else := sprintf("it stands in %s, where no rule reaches", [inside(command.scope)]) if {
 	command.scope != []
 } else := sprintf("%s leads through . or ..", [reason.quoted(words[0])]) if {
 	words := [word | some word in rule.all_words(command); rule.leads_out(word)]
 	words != []
 } else := rule.misfit(found, rule.spoken(command))
+
+# inside is where a command hides.
+inside(scope) := "the text of sh -c" if "shell" in scope
+
+inside(scope) := sprintf("a construct of the shell (%s)", [concat(", ", scope)]) if not "shell" in scope

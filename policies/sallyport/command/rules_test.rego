@@ -84,6 +84,25 @@ test_sh_is_not_for_rules if {
 	}
 }
 
+test_constructs_are_not_for_rules if {
+	inner := object.union(fixture.command(0, ["df", "-h"]), {"scope": ["if", "subshell"]})
+	line := object.union(fixture.line([["df", "-h"]]), {"commands": [inner]})
+	call := object.union(on_web([]), {"ops": [object.union(uptime.ops[0], {"command": line})]})
+	site := fixture.ruled([df], [])
+	said(call, site) == {
+		`"df -h": rules[0] (policy.yml:10) allows df -h, but it stands in a construct of the shell (if, subshell), where no rule reaches`,
+	}
+}
+
+# What runs a command is nothing that the rules speak of, although the command is.
+test_no_rule_about_what_runs_it if {
+	site := fixture.ruled([df], [])
+	inner := object.union(fixture.command(0, ["df", "-h"]), {"wrappers": [{"program": "sudo", "dir": "", "args": ["-n"]}]})
+	line := object.union(fixture.line([["df", "-h"]]), {"commands": [inner]})
+	call := object.union(on_web([]), {"ops": [object.union(uptime.ops[0], {"command": line})]})
+	said(call, site) == {`"sudo" around "df" is not in the rules of policy.yml, which has "df"`}
+}
+
 test_no_rule_about_it if {
 	site := fixture.ruled([looking, df], [])
 	said(on_web([["ls"]]), site) == {`"ls" is not in the rules of policy.yml, which has "cat", "df", "uptime"`}
