@@ -30,18 +30,24 @@ func policyOptions(set config.Settings, secrets func() config.Secrets) policy.Op
 			return key.Key, nil
 		}}
 	}
-	for _, b := range set.Policy.Bundles {
+	o.Bundles = bundleSources(set.Policy.Bundles, set.Policy.Services, secrets)
+	return o
+}
+
+func bundleSources(bundles []config.BundleSource, services map[string]config.BundleService, secrets func() config.Secrets) []policy.Source {
+	var all []policy.Source
+	for _, b := range bundles {
 		source := policy.Source{
 			Name: b.Name, Path: b.Path, Signing: (*policy.Signing)(b.Signing), Resource: b.Resource,
 			MinDelay: seconds(b.Polling.MinDelay), MaxDelay: seconds(b.Polling.MaxDelay), LongPoll: seconds(b.Polling.LongPoll),
 			Limit: int64(b.Limit), Persist: b.Persist,
 		}
 		if b.Service != "" {
-			source.Service = bundleService(set.Policy.Services[b.Service], secrets)
+			source.Service = bundleService(services[b.Service], secrets)
 		}
-		o.Bundles = append(o.Bundles, source)
+		all = append(all, source)
 	}
-	return o
+	return all
 }
 
 func bundleService(s config.BundleService, secrets func() config.Secrets) *policy.Service {
@@ -60,10 +66,13 @@ func bundleService(s config.BundleService, secrets func() config.Secrets) *polic
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
-// shadowOptions are the bundles of the shadow, which are held to the same keys.
+// shadowOptions are the bundles of the shadow, which are held to the same keys and
+// kept in a place of their own.
 func shadowOptions(set config.Settings, secrets func() config.Secrets) policy.Options {
 	o := policyOptions(set, secrets)
-	o.Bundle, o.Custom, o.Bundles = set.Shadow.Bundle, set.Shadow.Custom, nil
+	o.Bundle, o.Custom = set.Shadow.Bundle, set.Shadow.Custom
+	o.Bundles = bundleSources(set.Shadow.Bundles, set.Policy.Services, secrets)
+	o.KeepDir = filepath.Join(set.StateDir, "shadow-bundles")
 	return o
 }
 
@@ -76,7 +85,8 @@ func ofBundles(err error, set config.Settings, from config.Origins) error {
 // ofShadow is ofBundles for those of the shadow.
 func ofShadow(err error, set config.Settings, from config.Origins) error {
 	return problemsOf(err, set, from, func(f policy.Fault) string {
-		return strings.Replace(settingOf(f, config.PolicySettings{Bundle: set.Shadow.Bundle}), "policy", "shadow", 1)
+		shadow := config.PolicySettings{Bundle: set.Shadow.Bundle, Bundles: set.Shadow.Bundles}
+		return strings.Replace(settingOf(f, shadow), "policy", "shadow", 1)
 	})
 }
 

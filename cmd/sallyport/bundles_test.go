@@ -118,7 +118,7 @@ policy:
 	if ready := get(t, strings.TrimSuffix(url, "/mcp")+"/readyz"); ready != "ready\nbundle team: the last good revision decides (refused)\n" {
 		t.Errorf("readyz: %q", ready)
 	}
-	if metrics := get(t, strings.TrimSuffix(url, "/mcp")+"/metrics"); !strings.Contains(metrics, `sallyport_bundle_behind{name="team",state="refused"} 1`) ||
+	if metrics := get(t, strings.TrimSuffix(url, "/mcp")+"/metrics"); !strings.Contains(metrics, `sallyport_bundle_behind{mode="live",name="team",state="refused"} 1`) ||
 		!strings.Contains(metrics, `sallyport_events_total{type="bundle"} 3`) {
 		t.Errorf("metrics: %s", metrics)
 	}

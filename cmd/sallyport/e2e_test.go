@@ -288,11 +288,17 @@ func settled() (goroutines, files int) {
 // gatewayProcess runs this very program as a process of its own.
 func gatewayProcess(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
+	return programAs(t, "sallyport", args...)
+}
+
+// programAs runs one of the programs that TestMain knows.
+func programAs(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "sallyport")
+	link := filepath.Join(t.TempDir(), name)
 	if err := os.Symlink(self, link); err != nil {
 		t.Fatal(err)
 	}

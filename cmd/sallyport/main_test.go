@@ -19,6 +19,7 @@ func TestMain(m *testing.M) {
 			defer stop()
 			os.Exit(run(ctx, os.Args[1:]))
 		},
+		"decide": decide,
 	})
 }
 

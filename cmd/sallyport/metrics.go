@@ -122,21 +122,21 @@ type revisions struct{ *stack }
 
 var revisionDesc = prometheus.NewDesc("sallyport_bundle_info", "The revision of each active bundle.", []string{"name", "revision", "mode"}, nil)
 
-var behindDesc = prometheus.NewDesc("sallyport_bundle_behind", "Bundles of which the last good revision decides because the newest is refused, or the server unreachable.", []string{"name", "state"}, nil)
+var behindDesc = prometheus.NewDesc("sallyport_bundle_behind", "Bundles of which the last good revision decides because the newest is refused, or the server unreachable.", []string{"name", "state", "mode"}, nil)
 
 func (r revisions) Describe(to chan<- *prometheus.Desc) { to <- revisionDesc; to <- behindDesc }
 
 func (r revisions) Collect(to chan<- prometheus.Metric) {
-	tell := func(mode string, active map[string]string) {
+	tell := func(mode string, active, behind map[string]string) {
 		for name, revision := range active {
 			to <- prometheus.MustNewConstMetric(revisionDesc, prometheus.GaugeValue, 1, name, revision, mode)
 		}
+		for name, state := range behind {
+			to <- prometheus.MustNewConstMetric(behindDesc, prometheus.GaugeValue, 1, name, state, mode)
+		}
 	}
-	tell("live", r.engine.Revisions())
-	for name, state := range r.engine.Behind() {
-		to <- prometheus.MustNewConstMetric(behindDesc, prometheus.GaugeValue, 1, name, state)
-	}
+	tell("live", r.engine.Revisions(), r.engine.Behind())
 	if r.shadow != nil {
-		tell("shadow", r.shadow.Revisions())
+		tell("shadow", r.shadow.Revisions(), r.shadow.Behind())
 	}
 }

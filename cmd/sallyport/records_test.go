@@ -294,15 +294,24 @@ func there(path string) bool {
 // A policy on trial says on the decision log what it would change of live calls,
 // and changes nothing.
 func TestShadowOnTheLog(t *testing.T) {
-	s := newSite(t)
+	s, server := newSite(t), newBundleServer(t, "hush")
+	server.release(t, "r1", `deny contains "nor this" if input.host.alias == "ops"`)
+	s.write(t, "secrets/bundles", "hush\n", 0o600)
 	s.write(t, "next/next.rego", "package custom.next\n\ndeny contains \"not on trial\" if input.ops[0].command.commands[0].program == \"true\"\n", 0o600)
-	s.write(t, "sallyport.yml", "log_level: error\nshadow: {custom: [next]}\nlogs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}\n", 0o600)
+	s.write(t, "sallyport.yml", `log_level: error
+policy: {services: {acme: {url: "`+server.URL+`", credentials: {bearer: {token: "file:bundles"}}}}}
+shadow: {custom: [next], bundles: {team: {service: acme}}}
+logs: {decision: {file: decisions.jsonl}, audit: {file: audit.jsonl}}
+`, 0o600)
 	mustCall(t, s.serveHTTP(t), runArgs("readonly", "true"))
 	eventually(t, "the shadow has judged", func() bool { return s.lastLine(t, "decisions.jsonl", `"path":"sallyport/shadow"`) != "" })
 	line := s.lastLine(t, "decisions.jsonl", `"path":"sallyport/shadow"`)
-	for _, want := range []string{`"change":"newly_denied"`, `"mode":"shadow"`, `"next":{"revision":"`} {
+	for _, want := range []string{`"change":"newly_denied"`, `"mode":"shadow"`, `"next":{"revision":"`, `"team":{"revision":"r1"}`} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%s is not in %s", want, line)
 		}
+	}
+	if !there(s.dir+"/state/shadow-bundles/index.json") || there(s.dir+"/state/bundles/index.json") {
+		t.Error("the shadow's bundle is not kept where the shadow's are")
 	}
 }

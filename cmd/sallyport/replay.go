@@ -143,7 +143,7 @@ func (f replayFlags) replay(c *cobra.Command, logs []string) (*replay.Report, er
 		load: func() (*config.Config, error) {
 			conf, err := loadConfig(c, config.Options{WithoutSecrets: true})
 			if err == nil {
-				f.override(c, &conf.Settings.Policy)
+				f.override(c, conf)
 			}
 			return conf, err
 		},
@@ -162,12 +162,19 @@ func (f replayFlags) replay(c *cobra.Command, logs []string) (*replay.Report, er
 	})
 }
 
-// override puts the bundles of the flags in place of the configuration's.
-func (f replayFlags) override(c *cobra.Command, set *config.PolicySettings) {
+// override puts the bundles of the flags in place of the configuration's, wherever
+// those come from.
+func (f replayFlags) override(c *cobra.Command, conf *config.Config) {
+	set := &conf.Settings.Policy
+	decides := func(b config.BundleSource) bool { return b.Name == config.MainBundle }
+	beside := func(b config.BundleSource) bool { return b.Name != config.MainBundle }
 	if f.bundle != "" {
-		set.Bundle = f.bundle
+		set.Bundle, set.Bundles = f.bundle, slices.DeleteFunc(slices.Clone(set.Bundles), decides)
+		conf.Origins.Flag("policy.bundle", "bundle")
 	}
 	if c.Flags().Changed("custom") {
+		set.Bundles = slices.DeleteFunc(slices.Clone(set.Bundles), beside)
+		conf.Origins.Flag("policy.custom", "custom")
 		set.Custom = slices.DeleteFunc(slices.Clone(f.custom), func(path string) bool { return path == "" })
 	}
 }

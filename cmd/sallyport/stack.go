@@ -158,7 +158,7 @@ func (s *stack) openShadow(ctx context.Context, conf *config.Config, o stackOpti
 		return nil
 	}
 	options := shadowOptions(set, conf.Secrets)
-	options.Site, options.Logger = conf.Site(), s.log
+	options.Site, options.Logger = conf.Site(), s.log.With("mode", "shadow")
 	s.shadow, err = policy.NewShadow(ctx, options)
 	if err != nil {
 		return ofShadow(err, set, conf.Origins)

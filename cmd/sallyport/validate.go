@@ -79,7 +79,7 @@ func (v *verdict) compile(ctx context.Context, set config.Settings, from config.
 		return err
 	}
 	if e != nil {
-		v.await(e, from)
+		v.await(e, from, "policy.bundles")
 		v.Bundles = e.Revisions()
 		err = e.Close(ctx)
 	}
@@ -87,21 +87,22 @@ func (v *verdict) compile(ctx context.Context, set config.Settings, from config.
 		return err
 	}
 	o = shadowOptions(set, secrets)
-	o.Site, o.Timeout = site, dryTimeout
+	o.Site, o.Timeout, o.Offline = site, dryTimeout, true
 	shadow, err := policy.New(ctx, o)
 	if err = v.add(ofShadow(err, set, from)); err != nil || shadow == nil {
 		return err
 	}
+	v.await(shadow, from, "shadow.bundles")
 	return shadow.Close(ctx)
 }
 
 // await warns of bundles that only a server has.
-func (v *verdict) await(e *policy.Engine, from config.Origins) {
+func (v *verdict) await(e *policy.Engine, from config.Origins, key string) {
 	err := e.Ready()
 	if err == nil {
 		return
 	}
-	p := from.Problem("policy.bundles", err.Error(), "serve asks the server; until then, nothing of it can be checked here")
+	p := from.Problem(key, err.Error(), "serve asks the server; until then, nothing of it can be checked here")
 	p.Severity = config.Warning
 	v.Problems = append(v.Problems, p)
 }

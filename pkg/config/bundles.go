@@ -84,10 +84,14 @@ func (l *loader) bundleFields(p *PolicySettings) fields {
 		"services": l.named("policy.services", func(name string, v value) {
 			p.Services[name] = l.bundleService(v)
 		}),
-		"bundles": l.named("policy.bundles", func(name string, v value) {
-			p.Bundles = append(p.Bundles, l.bundleSource(name, v))
-		}),
+		"bundles": l.bundleSources("policy", &p.Bundles),
 	}
+}
+
+func (l *loader) bundleSources(section string, p *[]BundleSource) field {
+	return l.named(section+".bundles", func(name string, v value) {
+		*p = append(*p, l.bundleSource(name, v))
+	})
 }
 
 // named reads a mapping from names that the operator chooses.
@@ -329,9 +333,9 @@ func signing(p **Signing) field {
 	}
 }
 
-// checkBundles is what no single value of policy: shows. A bundle that leads
-// nowhere is left out.
-func (l *loader) checkBundles(p *PolicySettings, v vault) {
+// checkBundles is what no single value of policy: and shadow: shows.
+func (l *loader) checkBundles(s *Settings, v vault) {
+	p := &s.Policy
 	for _, check := range l.later {
 		check(v)
 	}
@@ -341,10 +345,18 @@ func (l *loader) checkBundles(p *PolicySettings, v vault) {
 	if p.RequireSigned && p.Bundle == "" && len(p.Custom) == 0 && len(p.Bundles) == 0 {
 		l.origins.at("policy.require_signed").warn(faultf("name bundles, or remove it", "there is no bundle but the embedded one, which has no signature"))
 	}
-	for _, b := range p.Bundles {
-		at := l.origins.at("policy.bundles." + b.Name)
-		if b.Name == MainBundle && p.Bundle != "" {
-			at.fail(faultf("keep one of the two", "policy.bundle names that bundle, too"))
+	p.Bundles = l.checkSources("policy", p.Bundle, p.Bundles, p)
+	s.Shadow.Bundles = l.checkSources("shadow", s.Shadow.Bundle, s.Shadow.Bundles, p)
+}
+
+// checkSources is what no single bundle of a section shows, beside which the
+// section names a directory or a file as the main one. A bundle that leads nowhere
+// is left out.
+func (l *loader) checkSources(section, main string, bundles []BundleSource, p *PolicySettings) []BundleSource {
+	for _, b := range bundles {
+		at := l.origins.at(section + ".bundles." + b.Name)
+		if b.Name == MainBundle && main != "" {
+			at.fail(faultf("keep one of the two", "%s.bundle names that bundle, too", section))
 		}
 		l.checkService(p, b, at)
 		if b.Signing == nil {
@@ -358,7 +370,7 @@ func (l *loader) checkBundles(p *PolicySettings, v vault) {
 			at.fail(unknownFault(id, "keyid", "policy.keys", sortedKeys(p.Keys)))
 		}
 	}
-	p.Bundles = slices.DeleteFunc(p.Bundles, func(b BundleSource) bool {
+	return slices.DeleteFunc(bundles, func(b BundleSource) bool {
 		_, served := p.Services[b.Service]
 		return b.Path == "" && !served
 	})

@@ -160,7 +160,7 @@ func (l *loader) load() *Config {
 	l.settled = &settings
 	v := l.vault(settings)
 	l.vaulted = v
-	l.checkBundles(&settings.Policy, v)
+	l.checkBundles(&settings, v)
 	logins := l.credentials(v)
 	hosts := l.servers(logins)
 	policy := l.policy(hosts)

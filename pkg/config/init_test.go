@@ -135,12 +135,14 @@ func TestInitComments(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(c.Settings.Tokens) != 1 || c.Settings.Logs.Audit.File == "" || len(c.Site().Classes) < 2 ||
-		len(c.Site().Files) != 2 || len(c.Site().Adhoc) != 1 || len(c.Settings.Policy.Keys) != 1 || c.Settings.Policy.Bundles[0].Resource == "" {
+		len(c.Site().Files) != 2 || len(c.Site().Adhoc) != 1 || len(c.Settings.Policy.Keys) != 1 || c.Settings.Policy.Bundles[0].Resource == "" ||
+		c.Settings.Shadow.Bundles[0].Resource == "" {
 		t.Fatal("the comments are not in effect")
 	}
 	c.Settings.Tokens, c.Settings.Logs = defaults.Tokens, defaults.Logs
 	was := &defaults.Policy
 	c.Settings.Policy.Keys, c.Settings.Policy.Services, c.Settings.Policy.Bundles = was.Keys, was.Services, was.Bundles
+	c.Settings.Shadow.Bundles = defaults.Shadow.Bundles
 	if diff := cmp.Diff(defaults, c.Settings); diff != "" {
 		t.Errorf("the comments show other defaults (-default +comment):\n%s", diff)
 	}

@@ -26,7 +26,10 @@ func (l *loader) settings() Settings {
 	ly := layers{viper.New()}
 	l.origins = Origins{l.place(settingsFile), map[string]place{}}
 	ly.viper.SetDefault("tokens", []Token{})
-	named := PolicySettings{Keys: map[string]BundleKey{}, Services: map[string]BundleService{}, Bundles: []BundleSource{}}
+	named := Settings{
+		Policy: PolicySettings{Keys: map[string]BundleKey{}, Services: map[string]BundleService{}, Bundles: []BundleSource{}},
+		Shadow: ShadowSettings{Bundles: []BundleSource{}},
+	}
 	for _, s := range settingTable {
 		if s.def != nil {
 			ly.viper.SetDefault(s.key, s.def)
@@ -45,7 +48,8 @@ func (l *loader) settings() Settings {
 	if err := ly.viper.UnmarshalExact(&s); err != nil {
 		l.place(settingsFile).fail(faultf("compare it with what sallyport init writes", "%v", err))
 	}
-	s.Policy.Keys, s.Policy.Services, s.Policy.Bundles = named.Keys, named.Services, named.Bundles
+	s.Policy.Keys, s.Policy.Services, s.Policy.Bundles = named.Policy.Keys, named.Policy.Services, named.Policy.Bundles
+	s.Shadow.Bundles = named.Shadow.Bundles
 	l.checkSettings(&s)
 	return s
 }
@@ -70,7 +74,7 @@ func (ly layers) merge(values map[string]any) {
 
 // fileLayer is what sallyport.yml says, and into named what it lists of bundles.
 // The file may be missing.
-func (l *loader) fileLayer(named *PolicySettings) map[string]any {
+func (l *loader) fileLayer(named *Settings) map[string]any {
 	values := map[string]any{}
 	root, ok := l.optional(settingsFile)
 	if !ok {
@@ -85,8 +89,13 @@ func (l *loader) fileLayer(named *PolicySettings) map[string]any {
 	known := l.section("", read)
 	known["policy"] = func(v value) {
 		policy := l.section("policy.", read)
-		maps.Copy(policy, l.bundleFields(named))
+		maps.Copy(policy, l.bundleFields(&named.Policy))
 		v.object(policy)
+	}
+	known["shadow"] = func(v value) {
+		shadow := l.section("shadow.", read)
+		shadow["bundles"] = l.bundleSources("shadow", &named.Shadow.Bundles)
+		v.object(shadow)
 	}
 	known["tokens"] = func(v value) {
 		l.origins.made["tokens"] = v.place
@@ -171,7 +180,7 @@ func (l *loader) envLayer() map[string]any {
 			values[s.key] = x
 		}
 	}
-	for _, key := range []string{"tokens", "policy.keys", "policy.services", "policy.bundles"} {
+	for _, key := range []string{"tokens", "policy.keys", "policy.services", "policy.bundles", "shadow.bundles"} {
 		if name := settingEnv(key); l.env(name) != "" {
 			place{report: l.report, file: name}.fail(faultf("unset it", "%s can be written in %s only", key, settingsFile))
 		}

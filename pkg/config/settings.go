@@ -43,6 +43,9 @@ func (o Origins) at(key string) place {
 	return p
 }
 
+// Flag says that a setting was made by a flag of a subcommand.
+func (o Origins) Flag(key, name string) { o.made[key] = place{file: "--" + name, path: key} }
+
 // Problem is what is wrong with a setting, such as policy.bundle, at the place
 // where it was made.
 func (o Origins) Problem(key, message, remedy string) Problem {
@@ -122,14 +125,16 @@ type PolicySettings struct {
 }
 
 // ShadowSettings say which policies judge once more what was decided, without
-// effect. With neither there is no shadow.
+// effect. Without any there is no shadow. Keys and services are those of
+// [PolicySettings].
 type ShadowSettings struct {
-	Bundle string   `mapstructure:"bundle"` // empty for the embedded one
-	Custom []string `mapstructure:"custom"`
+	Bundle  string         `mapstructure:"bundle"` // empty for the embedded one
+	Custom  []string       `mapstructure:"custom"`
+	Bundles []BundleSource `mapstructure:"bundles"` // in file order
 }
 
 // On says whether there is a shadow.
-func (s ShadowSettings) On() bool { return s.Bundle != "" || len(s.Custom) > 0 }
+func (s ShadowSettings) On() bool { return s.Bundle != "" || len(s.Custom) > 0 || len(s.Bundles) > 0 }
 
 // SSHSettings are those of connections.
 type SSHSettings struct {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,27 @@ func unknownFault(word, kind, list string, known []string) *fault {
 		remedy = "look at the " + list
 	}
 	return faultf(remedy, "unknown %s %q", kind, word)
+}
+
+// ofOPA are keys of OPA's own configuration that whoever knows it may write into
+// sallyport.yml, and what there is instead.
+var ofOPA = map[string]string{
+	"discovery":             "name services and bundles under policy:; what a gateway is to do does not come from a server",
+	"policy.discovery":      "name services and bundles here; what a gateway is to do does not come from a server",
+	"services":              "write it under policy:",
+	"bundles":               "write it under policy:",
+	"keys":                  "write it under policy:",
+	"decision_logs":         "write logs.upload, which has the same keys",
+	"status":                "ask /readyz and /metrics of the HTTP transport",
+	"persistence_directory": "write state_dir",
+}
+
+// unknownKey is about a key of the configuration.
+func unknownKey(key string, at place, known []string) *fault {
+	if remedy, ok := ofOPA[at.path]; ok && filepath.Base(at.file) == settingsFile {
+		return faultf(remedy, "%s is a key of OPA's configuration, not of this one", key)
+	}
+	return unknownFault(key, "key", "keys here", known)
 }
 
 // tooManyNear is how many words are compared for a suggestion: a large

@@ -39,7 +39,7 @@ func (v value) object(known fields, required ...string) bool {
 	v.entries(func(key, val value) {
 		read, ok := known[key.node.Value]
 		if !ok {
-			key.fail(unknownFault(key.node.Value, "key", "keys here", sortedKeys(known)))
+			key.fail(unknownKey(key.node.Value, val.place, sortedKeys(known)))
 			return
 		}
 		if val.given() {

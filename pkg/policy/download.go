@@ -255,8 +255,14 @@ func (d *downloader) NewClient(c rest.Config) (*http.Client, error) {
 	return client, nil
 }
 
-// Prepare is OPA's hook for who asks.
-func (d *downloader) Prepare(req *http.Request) error { return d.source.Service.sign(req) }
+// Prepare is OPA's hook for who asks. OPA asks for changes of a bundle, too, where a
+// server has them; what is signed and judged here are whole ones.
+func (d *downloader) Prepare(req *http.Request) error {
+	if wish := req.Header.Get("Prefer"); wish != "" {
+		req.Header.Set("Prefer", strings.Replace(wish, "modes=snapshot,delta", "modes=snapshot", 1))
+	}
+	return d.source.Service.sign(req)
+}
 
 // whole gives an answer when it is there to its end, in time and in bounds: what
 // is cut off, trickles or unpacks without end comes to nothing.

@@ -109,11 +109,25 @@ func (g *gate) compile(o *bundle.ActivateOpts) Faults {
 	return append(faults, faultsOf(err, "give every package and every root to one bundle alone")...)
 }
 
+var deltaFault = Fault{Message: "is a delta; only whole bundles are taken", Remedy: "have the whole bundle built and served"}
+
+// mayDecide says that a bundle has a package in which the entry point could be.
+func mayDecide(b *bundle.Bundle) bool {
+	root := ast.MustParseRef("data." + mainBundleName)
+	return slices.ContainsFunc(b.Modules, func(m bundle.ModuleFile) bool { return m.Parsed.Package.Path.HasPrefix(root) })
+}
+
 // acceptable looks at a bundle alone, before it is compiled with the others.
 func acceptable(o *bundle.ActivateOpts, name string, b *bundle.Bundle) *Fault {
 	switch {
 	case b.Type() == bundle.DeltaBundleType:
-		return &Fault{Message: "is a delta; only whole bundles are taken", Remedy: "build the whole bundle"}
+		f := deltaFault
+		return &f
+	case name == mainBundleName && len(b.Modules) > 0 && !mayDecide(b):
+		return &Fault{
+			Message: "has no package sallyport, so it cannot take the place of the policy that decides",
+			Remedy:  "packages of your own, below custom, are beside it: policy.custom, --custom",
+		}
 	case b.Manifest.Revision == "":
 		return &Fault{
 			Message: ".manifest names no revision, so a decision could not say by what it was made",

@@ -117,6 +117,7 @@ func badBundles(t testing.TB) map[string]struct {
 		"a package outside of it":  {Options{Bundle: mainBundle(t, "package other\nx := 1")}, "do not permit"},
 		"nothing in it":            {Options{Bundle: files(t, map[string]string{".manifest": goodManifest})}, "neither rules nor data"},
 		"no revision":              {Options{Bundle: files(t, map[string]string{".manifest": `{"roots": ["sallyport"]}`, "sallyport/main.rego": refusing})}, "names no revision"},
+		"a team's in its place":    {Options{Bundle: files(t, map[string]string{".manifest": `{"revision": "1"}`, "custom/t/t.rego": "package custom.t\n"})}, "has no package sallyport"},
 		"no manifest":              {Options{Bundle: files(t, map[string]string{"sallyport/main.rego": refusing})}, "names no revision"},
 		"it is not there":          {Options{Bundle: filepath.Join(t.TempDir(), "none")}, "no such file"},
 		"a broken archive":         {Options{Bundle: filepath.Join(files(t, map[string]string{"b.tar.gz": "\x1f\x8b not really"}), "b.tar.gz")}, "gzip"},

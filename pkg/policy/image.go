@@ -192,6 +192,8 @@ var (
 func signatureFault(err error) Fault {
 	f := Fault{Message: "signature: " + message(err), Remedy: "take the bundle as it was signed, or sign what it is now"}
 	switch {
+	case strings.Contains(f.Message, "delta bundles"):
+		return deltaFault
 	case errors.Is(err, errUnsigned), strings.Contains(f.Message, "missing .signatures.json"):
 		f.Message, f.Remedy = errUnsigned.Error(), "sign it, as in: opa sign --signing-key KEY --bundle . in its directory"
 	case strings.Contains(f.Message, "verification key"):

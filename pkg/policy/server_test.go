@@ -77,6 +77,7 @@ type shelf struct {
 	files map[string][]byte
 	odd   func(w http.ResponseWriter, r *http.Request, content []byte) bool // true: it has answered
 	asked []string                                                          // path, If-None-Match and status
+	wish  string                                                            // the last Prefer
 }
 
 func newShelf(t testing.TB, start func(*httptest.Server)) *shelf {
@@ -114,6 +115,7 @@ func (s *shelf) serve(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusNotModified
 	}
 	s.mu.Lock()
+	s.wish = r.Header.Get("Prefer")
 	s.asked = append(s.asked, fmt.Sprintf("%s %s %d", r.URL.Path, r.Header.Get("If-None-Match"), status))
 	s.mu.Unlock()
 	if odd != nil && odd(w, r, content) {
@@ -228,6 +230,11 @@ func TestFetched(t *testing.T) {
 	if len(e.Behind()) > 0 {
 		t.Errorf("behind %v", e.Behind())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wish != "modes=snapshot" {
+		t.Errorf("it asks for %q", s.wish)
+	}
 }
 
 // Whatever is wrong with what a server gives, the last good revision stays, it is
@@ -251,6 +258,13 @@ func TestBadFetched(t *testing.T) {
 		team.sign(t, dir, "team")
 		return archive(t, dir)
 	}
+	delta := func() []byte {
+		dir := files(t, map[string]string{
+			".manifest": `{"revision": "team-6", "roots": ["custom/team"], "metadata": {"serial": 6}}`, "patch.json": `{"data": [{"op": "upsert", "path": "/custom/team/x", "value": 1}]}`,
+		})
+		team.sign(t, dir, "team")
+		return archive(t, dir)
+	}
 	odd := func(f func(w http.ResponseWriter, r *http.Request, content []byte) bool) func(*shelf) {
 		return func(s *shelf) { s.be(f) }
 	}
@@ -268,6 +282,7 @@ func TestBadFetched(t *testing.T) {
 		"runs away":            {serve(team.release(t, "team", 6, "deny contains x if x := count([1 | some a in numbers.range(1, 100000); some b in numbers.range(1, 100000); a == b])")), Refused, "no answer in time"},
 		"of the policy's root": {serve(owning("sallyport")), Refused, "not its to own"},
 		"of another's root":    {serve(owning("custom")), Refused, "overlap"},
+		"a change of it":       {serve(delta()), Refused, "is a delta; only whole bundles are taken"},
 		"empty":                {serve([]byte{}), Refused, "EOF"},
 		"corrupt":              {serve(append(slices.Clone(good[:len(good)/2]), bytes.Repeat([]byte{7}, len(good)/2)...)), Unreachable, ""},
 		"half of it":           {serve(good[:len(good)/2]), Unreachable, "ends before its end"},

@@ -69,6 +69,9 @@ func (s *Shadow) Reload(ctx context.Context, site any) error { return s.engine.R
 // Revisions names what judges in the shadow.
 func (s *Shadow) Revisions() map[string]string { return s.engine.Revisions() }
 
+// Behind is [Engine.Behind] of the shadow.
+func (s *Shadow) Behind() map[string]string { return s.engine.Behind() }
+
 // Stats counts what happened since the start.
 func (s *Shadow) Stats() ShadowStats {
 	return ShadowStats{Judged: s.judged.Load(), Differ: s.differ.Load(), Unanswered: s.unanswered.Load(), Unseen: s.unseen.Load()}
@@ -121,10 +124,14 @@ func (s *Shadow) judge(ctx context.Context, live *record, by *Engine) {
 		return
 	}
 	defer e.store.Abort(ctx, txn)
+	defer s.judged.Add(1)
 	r := e.active.Load()
+	if r == nil { // its bundles are still to come
+		s.unanswered.Add(1)
+		return
+	}
 	again := &record{id: e.newID(), began: live.began, input: live.input, value: live.value, mark: live.mark, bundles: r.bundles}
 	e.evaluate(ctx, r, txn, again)
-	defer s.judged.Add(1)
 	if again.err != nil {
 		s.unanswered.Add(1)
 	}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,5 +153,30 @@ func TestShadowReload(t *testing.T) {
 	}
 	if after := s.Revisions(); len(after) != len(before) {
 		t.Errorf("revisions %v, before %v", after, before)
+	}
+}
+
+// Bundles of a shadow come from servers as those of the live policy do. Until they
+// are there it has no answer, and waits for nobody.
+func TestShadowFromServer(t *testing.T) {
+	team, site, shelf := newSigner(t), granting("readonly", "web1", "web2"), newShelf(t, (*httptest.Server).Start)
+	live := start(t, Options{Site: site, Log: &memory{}})
+	o := Options{
+		Site: site, Bundles: []Source{shelf.from("team")}, KeepDir: t.TempDir(),
+		Keys: map[string]Key{"team": team.key()}, RequireSigned: true,
+	}
+	s := shadowOf(t, live, o)
+	ask := func() bool { return live.Decide(t.Context(), on("web2", "uptime"), Mark{Mode: "run"}).Allow }
+	if !ask() || await(t, s, 1) != (ShadowStats{Judged: 1, Unanswered: 1}) || s.Behind()["team"] != string(Unreachable) {
+		t.Errorf("without its bundle: %+v, behind %v", s.Stats(), s.Behind())
+	}
+	shelf.put("team.tar.gz", team.release(t, "team", 1, `deny contains "x" if input.host.alias == "web2"`))
+	eventually(t, "the bundle judges, and is kept", func() bool { return s.Revisions()["team"] == "team-1" && len(s.Behind()) == 0 })
+	if !ask() || await(t, s, 2) != (ShadowStats{Judged: 2, Differ: 1, Unanswered: 1}) {
+		t.Errorf("with its bundle: %+v", s.Stats())
+	}
+	shelf.Close()
+	if again := shadowOf(t, live, o); again.Revisions()["team"] != "team-1" {
+		t.Errorf("after a restart without the server: %v", again.Revisions())
 	}
 }

@@ -122,9 +122,9 @@ func verdictOf(f *tool.Failure) verdict {
 func (e *Executor) reach(ctx context.Context, key poolKey, target tool.Target) (*wire, error) {
 	if !target.Address.IsValid() || target.Address.Zone() != "" {
 		return nil, &tool.Failure{
-			Code:    tool.FailInternal,
-			Message: fmt.Sprintf("%s has no judged address to dial", target.Alias),
-			Remedy:  "report this: a host is resolved and judged before it is dialled",
+			Code:    tool.FailUnresolved,
+			Message: fmt.Sprintf("%s has no address to dial, although policy let the call pass: the name %s was not resolved", target.Alias, target.Hostname),
+			Remedy:  "use a name that resolves, or the address in full, as in 127.0.0.1; a policy refuses this where it asks for input.network.address",
 		}
 	}
 	if len(target.Via) > 0 {

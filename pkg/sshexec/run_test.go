@@ -205,7 +205,7 @@ func TestRunAddressIsJudged(t *testing.T) {
 	t.Run("a name is never resolved", func(t *testing.T) {
 		host := host
 		host.Address = netip.Addr{}
-		failed(t, l.Run(t.Context(), job(host, line("true"))), tool.NotStarted, tool.FailInternal)
+		failed(t, l.Run(t.Context(), job(host, line("true"))), tool.NotStarted, tool.FailUnresolved)
 	})
 	t.Run("IPv4 in IPv6 is that IPv4", func(t *testing.T) {
 		host := host

@@ -27,14 +27,15 @@ type Built struct {
 	Signed   bool     `json:"signed"`
 }
 
-// Build makes the bundle in a directory one file, as `opa build` does, without
-// the tests. Without a revision it is that of the manifest.
+// Build makes the bundle in a directory one file, as `opa build` does in there,
+// without the tests: where the directory is cannot be told from the bundle. Without
+// a revision it is that of the manifest.
 func Build(ctx context.Context, dir, revision, out string) (Built, error) {
 	c, err := compiling()
 	if err != nil {
 		return Built{}, err
 	}
-	c = c.WithPaths(dir).WithFilter(func(path string, info fs.FileInfo, depth int) bool {
+	c = c.WithFS(os.DirFS(dir)).WithPaths(".").WithFilter(func(path string, info fs.FileInfo, depth int) bool {
 		return isTest(path, info, depth) || hidden(path, info, depth)
 	})
 	return build(ctx, c, revision, out)

@@ -41,11 +41,17 @@ var opaBinary = sync.OnceValues(func() (string, error) {
 // opa runs stock opa and gives its exit status.
 func opa(t testing.TB, args ...string) (stdout, stderr []byte, status int) {
 	t.Helper()
+	return opaIn(t, "", args...)
+}
+
+func opaIn(t testing.TB, dir string, args ...string) (stdout, stderr []byte, status int) {
+	t.Helper()
 	binary, err := opaBinary()
 	if err != nil {
 		t.Fatalf("go tool -n opa: %v", err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Dir = dir
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	err = cmd.Run()
@@ -318,11 +324,10 @@ func TestBuildIsStock(t *testing.T) {
 	dir := repository(t, Repository{Name: "night"})
 	out := t.TempDir()
 	ours, stock := filepath.Join(out, "ours.tar.gz"), filepath.Join(out, "stock.tar.gz")
-	t.Chdir(dir)
-	if _, err := Build(t.Context(), ".", "r7", ours); err != nil {
+	if _, err := Build(t.Context(), dir, "r7", ours); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, status := opa(t, "build", "--bundle", ".", "--ignore", "*_test.rego", "--revision", "r7",
+	if _, stderr, status := opaIn(t, dir, "build", "--bundle", ".", "--ignore", "*_test.rego", "--revision", "r7",
 		"--capabilities", "capabilities.json", "--output", stock); status != 0 {
 		t.Fatalf("%s", stderr)
 	}
@@ -402,6 +407,21 @@ func TestSignaturesAreStock(t *testing.T) {
 					t.Errorf("the kit does not verify %s: %+v %v", filepath.Base(file), b, err)
 				}
 			}
+			inside, packed := filepath.Join(out, "inside"), filepath.Join(out, "packed.tar.gz")
+			unpack(t, built, inside)
+			signInside(t, inside, private, algorithm)
+			pack(t, inside, packed)
+			for _, path := range []string{signed, stock, packed} {
+				if err := loads(t, path, policy.Key{Algorithm: algorithm, Text: textOf(public)}); err != nil {
+					t.Errorf("the gateway does not load %s: %v", filepath.Base(path), err)
+				}
+				if _, stderr, status := opa(t, "run", "--verification-key", public, "--signing-alg", algorithm, "--bundle", path); status != 0 {
+					t.Errorf("opa does not run %s: %s", filepath.Base(path), stderr)
+				}
+			}
+			if err := loads(t, inside, policy.Key{Algorithm: algorithm, Text: textOf(public)}); err != nil {
+				t.Errorf("the gateway does not load the signed directory: %v", err)
+			}
 			tampered := filepath.Join(out, "tampered.tar.gz")
 			tamper(t, signed, tampered)
 			_, other := keysFor(t, "ES256")
@@ -416,6 +436,9 @@ func TestSignaturesAreStock(t *testing.T) {
 				if b, err := Verify(bad.file, bad.key); err == nil {
 					t.Errorf("%s is verified: %+v", what, b)
 				}
+				if err := loads(t, bad.file, policy.Key{Algorithm: bad.key.Algorithm, Text: textOf(bad.key.File)}); err == nil {
+					t.Errorf("the gateway loads %s", what)
+				}
 				if _, _, status := opa(t, "build", "--verification-key", bad.key.File, "--signing-alg", bad.key.Algorithm,
 					"--output", filepath.Join(out, "y.tar.gz"), "--bundle", bad.file); status == 0 {
 					t.Errorf("opa verifies %s", what)
@@ -425,24 +448,72 @@ func TestSignaturesAreStock(t *testing.T) {
 	}
 }
 
+// unpack puts the files of a bundle into a directory.
+func unpack(t testing.TB, file, dir string) {
+	t.Helper()
+	for name, content := range entries(t, file) {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// signInside has opa sign a directory as the README says: from inside.
+func signInside(t testing.TB, dir, key, algorithm string) {
+	t.Helper()
+	if _, stderr, status := opaIn(t, dir, "sign", "--signing-key", key, "--signing-alg", algorithm, "--bundle", "."); status != 0 {
+		t.Fatalf("opa sign: %s", stderr)
+	}
+}
+
+// loads says whether a gateway takes a bundle that has to be signed.
+func loads(t testing.TB, path string, key policy.Key) error {
+	t.Helper()
+	e, err := policy.New(t.Context(), policy.Options{
+		Bundles: []policy.Source{{Name: "night", Path: path, Signing: &policy.Signing{KeyID: "default"}}},
+		Keys:    map[string]policy.Key{"default": key}, RequireSigned: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer e.Close(t.Context())
+	if r := e.Revisions()["night"]; r != "r7" {
+		t.Errorf("%s decides at %q", filepath.Base(path), r)
+	}
+	return nil
+}
+
+func textOf(file string) func() (string, error) {
+	return func() (string, error) {
+		text, err := os.ReadFile(file)
+		return string(text), err
+	}
+}
+
+// pack makes an archive of a directory. What is signed are names without "./".
+func pack(t testing.TB, dir, file string) {
+	t.Helper()
+	args := []string{"-C", dir, "-czf", file}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		args = append(args, f.Name())
+	}
+	if out, err := exec.CommandContext(t.Context(), "tar", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // tamper writes a bundle with another rule and the same signature.
 func tamper(t testing.TB, from, to string) {
 	t.Helper()
-	var file bytes.Buffer
-	zipped := gzip.NewWriter(&file)
-	w := tar.NewWriter(zipped)
-	for name, content := range entries(t, from) {
-		content = strings.Replace(content, "hour < 18", "hour < 99", 1)
-		if err := w.WriteHeader(&tar.Header{Name: "/" + name, Mode: 0o600, Typeflag: tar.TypeReg, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(w.Close(), zipped.Close(), os.WriteFile(to, file.Bytes(), 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
+	unpack(t, from, dir)
+	change(t, filepath.Join(dir, "custom", "night", "night.rego"), "hour < 18", "hour < 99")
+	pack(t, dir, to)
 }
 
 // What is on the decision log is judged alike by the gateway's engine, by the

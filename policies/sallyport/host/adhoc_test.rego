@@ -345,3 +345,15 @@ test_own_affairs_and_others if {
 	call := fixture.call("readonly", array.concat(uptime.ops, closing))
 	codes_at(call, fixture.site) == {"host_mixed"}
 }
+
+# A host that nobody let the caller go to is out of reach, and the gateway is no host.
+test_within_reach[name] if {
+	some name, tc in {
+		"admitted": {"call": to({}), "want": true},
+		"another name": {"call": to({"hostname": "box.example"}), "want": false},
+		"the gateway": {"call": to({"source": "gateway"}), "want": false},
+	}
+	site := connecting([lab], {"any": [0]}, {})
+	reached := {true | host.within_reach with input as tc.call with data.site as site}
+	reached == {true | tc.want}
+}

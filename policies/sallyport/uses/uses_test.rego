@@ -28,6 +28,8 @@ undenied := {"allow": class.allow, "deny": fixture.granted({})}
 
 denied_all := {"allow": fixture.granted({"readonly": rule("r")}), "deny": fixture.granted({"readonly": rule("d")})}
 
+nothing := {"allow": fixture.granted({}), "deny": fixture.granted({"ops": rule("d")})}
+
 asked := object.union(fixture.ask("gateway.read", ""), {
 	"host": {"alias": "readonly", "kind": "posix", "source": "inventory"},
 })
@@ -62,8 +64,15 @@ test_uses[name] if {
 		"refused by a rule": {"call": fixture.run("readonly", [["uptime"]]), "class": class, "want": {"not here"}},
 		"asks about the host": {"call": asked, "class": undenied, "want": set()},
 		"asks about a hidden host": {"call": asked, "class": denied_all, "want": {"d"}},
+		"asks where something is denied": {"call": asked, "class": class, "want": set()},
+		"asks where nothing is granted": {"call": asked, "class": nothing, "want": set()},
+		"denied is something else": {
+			"call": fixture.run("readonly", [["id", "-u", "--x"]]),
+			"class": class, "want": set(),
+		},
 	}
 	used(tc.call, site(tc.class)) == tc.want
+	either(tc.call, site(tc.class)) == set()
 }
 
 # used are the rules of which it is known.
@@ -90,8 +99,12 @@ by_rules := fixture.ruled(
 		{"programs": ["uptime"]},
 		{"kind": "structured", "programs": ["df"], "prefix": ["-h"], "most": 1},
 		{"programs": ["cat"]},
+		{"kind": "structured", "programs": ["df"], "prefix": ["-k"], "most": 1},
 	],
-	[{"rule": "no sudo", "programs": ["sudo"]}],
+	[
+		{"rule": "no sudo", "programs": ["sudo"]},
+		{"rule": "no df -x", "kind": "structured", "programs": ["df"], "parts": ["-x"]},
+	],
 )
 
 on_web(lines) := object.union(fixture.run("web", lines), {"host": {"alias": "web"}})
@@ -104,7 +117,13 @@ sudo := object.union(on_web([]), {"ops": [{
 test_uses_of_rules_on_commands[name] if {
 	some name, tc in {
 		"allowed": {"call": on_web([["uptime"], ["df", "-h"]]), "want": {"rules[0]", "rules[1]"}},
-		"other words": {"call": on_web([["df", "-k"]]), "want": set()},
+		"other words": {"call": on_web([["df", "-l"]]), "want": set()},
+		"beside a file": {"call": beside({}, derived("/etc/hosts")), "want": {"rules[0]"}},
+		"beside a file elsewhere": {"call": beside({"cwd": "/srv"}, derived("/etc/hosts")), "want": {"rules[0]"}},
+		"where a file is": {
+			"call": beside({"cwd": "/etc/hosts"}, derived("/etc/hosts")),
+			"want": {"rules[0]", "rules[2]"},
+		},
 		"denied": {"call": sudo, "want": {"no sudo"}},
 		"as a command": {
 			"call": fixture.call("web", [fixture.op("file.read", "/etc/hosts")]),
@@ -113,7 +132,17 @@ test_uses_of_rules_on_commands[name] if {
 		"lets go": {"call": fixture.call("web", [fixture.ask("conn.close", "").ops[0]]), "want": set()},
 	}
 	used(tc.call, ruled) == tc.want
+	either(tc.call, ruled) == set()
 }
+
+# beside is a command line on web that has an op beside it.
+beside(fields, op) := object.union(fixture.base, {"host": {"alias": "web"}, "ops": [
+	{
+		"action": "shell.run", "effect": "execute", "derived": false, "call": 0,
+		"command": object.union(fixture.line([["uptime"]]), fields),
+	},
+	op,
+]})
 
 opening := {"action": "conn.open", "effect": "link", "derived": false, "call": 0}
 
@@ -144,6 +173,11 @@ in_directory(path) := object.union(fixture.base, {"host": {"alias": "readonly"},
 	object.union(fixture.op("file.list", path), {"derived": true}),
 ]})
 
+ran(lines, op) := object.union(fixture.run("readonly", lines), {"ops": array.concat(
+	fixture.run("readonly", lines).ops,
+	[op],
+)})
+
 reading(path) := fixture.call("readonly", [fixture.op("file.read", path)])
 
 test_uses_of_rules_on_files[name] if {
@@ -156,6 +190,10 @@ test_uses_of_rules_on_files[name] if {
 		"in the way of a tool": {"call": reading("/etc/hosts"), "want": {"srv", "logs"}},
 		"in the way of a command": {"call": tail("/etc/hosts"), "want": {"srv", "logs"}},
 		"not allowed anyway": {"call": tail("/root/x"), "want": set()},
+		"a file that a command may read, too": {"call": reading("/var/log/a"), "want": {"logs"}},
+		"of a command that is not permitted": {"call": ran([["nope"]], derived("/etc/hosts")), "want": set()},
+		"of another command": {"call": ran([["nope"], ["uptime"]], derived("/etc/hosts")), "want": set()},
+		"of a tool beside a command": {"call": ran([["uptime"]], fixture.op("file.read", "/root/x")), "want": set()},
 	}
 	used(tc.call, governed) == tc.want
 }
@@ -179,7 +217,11 @@ lab := {
 }
 
 connected(deny) := object.union(fixture.site, {
-	"adhoc": [lab, object.union(lab, {"rule": "not this", "class": ""}), object.union(lab, {"rule": "second"})],
+	"adhoc": [
+		lab, object.union(lab, {"rule": "not this", "class": ""}), object.union(lab, {"rule": "second"}),
+		object.union(lab, {"rule": "another name", "hosts": [{"text": "x", "expression": "^x$"}]}),
+		object.union(lab, {"rule": "another port", "ports": {"1": true}}),
+	],
 	"connect": {"allow": object.union(fixture.nobody, {"any": [0, 2]}), "deny": object.union(fixture.nobody, deny)},
 })
 
@@ -189,8 +231,9 @@ test_uses_of_rules_on_connections[name] if {
 	some name, tc in {
 		"runs": {"ops": fixture.run("", [["uptime"]]).ops, "deny": {}, "want": {"lab", "rules[0]"}},
 		"connects": {"ops": [opening], "deny": {}, "want": {"lab"}},
-		"denied": {"ops": [opening], "deny": {"any": [1]}, "want": {"not this"}},
+		"denied": {"ops": [opening], "deny": {"any": [1, 3, 4]}, "want": {"not this"}},
 		"lets go": {"ops": fixture.ask("conn.close", "").ops, "deny": {"any": [1]}, "want": set()},
+		"lets go where it may": {"ops": fixture.ask("conn.close", "").ops, "deny": {}, "want": set()},
 	}
 	call := object.union(fixture.base, {"host": box, "ops": tc.ops})
 	used(call, connected(tc.deny)) == tc.want
@@ -198,7 +241,12 @@ test_uses_of_rules_on_connections[name] if {
 
 test_uses_of_rules_on_the_way if {
 	used(via(box), connected({})) == {"lab", "rules[0]"}
+	used(object.union(via(box), closing), connected({})) == set()
+	either(object.union(via({"alias": "web"}), closing), ruled) == set()
+	not "lab" in used(via({"alias": "ops", "hostname": "hop.lab.example"}), connected({}))
 }
+
+closing := {"ops": fixture.ask("conn.close", "").ops}
 
 # Where something has to be granted and nothing else, any rule will do.
 test_any_rule_will_do[name] if {
@@ -215,4 +263,4 @@ test_any_rule_will_do[name] if {
 	either(tc.call, tc.site) == {tc.want}
 }
 
-all_of_web := {"rules[0]", "rules[1]", "rules[2]"}
+all_of_web := {"rules[0]", "rules[1]", "rules[2]", "rules[3]"}

@@ -213,3 +213,76 @@ test_unknown_words_refused if {
 test_most_without_star if grammar.most({"operands": ["text", "text"]}) == 2
 
 test_most_without_operands if grammar.most({}) == 0
+
+# Words of no command line: what a lexer never says of a word is not believed, even
+# if the rest of it would do.
+operand := {
+	"kind": "operand", "pattern": false, "text": "a",
+	"path": {"clean": true, "name": "/var/log/a", "under": ["/var", "/var/log"]},
+}
+
+misfits := {
+	"a pattern for a directory": [{}, "log_path", {"pattern": true}],
+	"an option for a directory": [{}, "log_path", {"kind": "letters"}],
+	"a path that leads elsewhere": [{}, "log_path", {"path": {"clean": false}}],
+	"a pattern for a file": [{}, "log_path", {"pattern": true, "path": {"name": "/etc/os-release", "under": []}}],
+	"an option for a file": [{}, "log_path", {"kind": "letters", "path": {"name": "/etc/os-release", "under": []}}],
+	"a file that is elsewhere": [{}, "log_path", {"path": {"name": "/etc/os-release", "under": [], "clean": false}}],
+	"an option that is a pattern": [{"glob": true}, "log_path", {"kind": "letters", "pattern": true}],
+	"a pattern that leads elsewhere": [{"glob": true}, "log_path", {"pattern": true, "path": {"clean": false}}],
+	"a pattern for a value": [{}, "text", {"pattern": true}],
+	"an option for a value": [{}, "text", {"kind": "letters"}],
+}
+
+test_misfits[name] if {
+	some name, [profile, type, changes] in misfits
+	word := object.union(operand, changes)
+	not grammar.operand_fits(profile, type, word)
+}
+
+# As they are without the fault, they fit.
+test_fits[name] if {
+	some name, [profile, type, changes] in {
+		"a directory": [{}, "log_path", {}], "a file": [{}, "log_path", {"path": {"name": "/etc/os-release", "under": []}}],
+		"a pattern": [{"glob": true}, "log_path", {"pattern": true}], "a value": [{}, "text", {}],
+	}
+	grammar.operand_fits(profile, type, object.union(operand, changes))
+}
+
+test_no_verb_is_a_pattern if {
+	verb := {"kind": "operand", "pattern": true, "text": "ps"}
+	spec := {"sub": {"ps": {}}}
+	every form in [spec, object.union(spec, {"sub_first": true})] {
+		not grammar.fits({}, form, {"args": [verb]})
+		grammar.fits({}, form, {"args": [object.union(verb, {"pattern": false})]})
+	}
+	git := {"git": true, "sub": {"ps": {}}}
+	path := {"clean": true, "name": "/srv/app", "under": ["/srv"]}
+	begin := [{"kind": "letters", "text": "-C", "pattern": false}, object.union(operand, {"path": path})]
+	not grammar.fits({}, git, {"args": array.concat(begin, [verb])})
+	grammar.fits({}, git, {"args": array.concat(begin, [object.union(verb, {"pattern": false})])})
+}
+
+test_no_option_is_a_pattern if {
+	letters := {"kind": "letters", "text": "-l", "pattern": false}
+	long := {"kind": "long", "text": "--since=x", "name": "since", "value": "x", "pattern": false}
+	spec := {"flags": "l", "long_valued": {"since": "text"}}
+	every word in [letters, long] {
+		grammar.takes(word.kind, spec, word) == ""
+		not grammar.takes(word.kind, spec, object.union(word, {"pattern": true}))
+	}
+}
+
+test_no_value_is_a_dash if {
+	grammar.value_fits("text", [operand], 0)
+	not grammar.value_fits("text", [object.union(operand, {"text": "-"})], 0)
+}
+
+# What is asked for by a whole name is given by that alone.
+test_given if {
+	long := {"kind": "long", "name": "ab"}
+	grammar.some_given({}, [long], ["ab"])
+	not grammar.some_given({}, [object.union(long, {"kind": "operand"})], ["ab"])
+	grammar.some_given({"flags": "ab"}, [{"kind": "letters", "text": "-ab"}], ["a"])
+	not grammar.some_given({"flags": "ab"}, [{"kind": "letters", "text": "-ab"}], ["ab"])
+}
