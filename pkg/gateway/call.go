@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -87,6 +88,7 @@ func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 					broken.Store(fmt.Sprintf("%v\n%s", p, debug.Stack()))
 				}
 			}()
+			deepen()
 			for i := next.Add(1) - 1; i < int64(len(targets)); i = next.Add(1) - 1 {
 				if enough.Load() || ctx.Err() != nil {
 					walked[i].Run = tool.Run{Target: targets[i], Plan: c.plan, Skipped: true}
@@ -104,6 +106,15 @@ func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 		panic(p) // where whoever made the call can catch it
 	}
 	return walked
+}
+
+// deepen makes room on the stack of a new goroutine for a decision, to which it
+// would grow in six steps and be copied at each.
+//
+//go:noinline
+func deepen() {
+	var room [128 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // parallel is on how many hosts at once the call may be.

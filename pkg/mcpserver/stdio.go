@@ -33,7 +33,8 @@ const longestLine = 4 << 20
 // or when the owner of in closes it.
 func (s *Server) ServeStdio(ctx context.Context, subject tool.Caller, in io.Reader, out io.Writer) error {
 	subject.Transport = "stdio"
-	p := &pipe{server: s, subject: subject, out: out, inflight: newInflight()}
+	p := &pipe{server: s, subject: subject, out: out, inflight: newInflight(), crew: newCrew()}
+	defer p.crew.dismiss()
 	quit := make(chan struct{})
 	defer close(quit)
 	lines := readLines(in, quit)
@@ -110,7 +111,7 @@ type pipe struct {
 	subject  tool.Caller
 	client   clientInfo
 	inflight *inflight
-	working  sync.WaitGroup
+	crew     *crew
 
 	mu  sync.Mutex // guards out: one message at a time
 	out io.Writer
@@ -150,7 +151,7 @@ func (p *pipe) begin(ctx context.Context, m *message) {
 	r.later = p
 	switch mcp.MCPMethod(m.method) {
 	case mcp.MethodToolsCall, mcp.MethodResourcesRead, mcp.MethodSubscriptionsListen:
-		p.working.Go(func() { p.serve(r) })
+		p.crew.do(func() { p.serve(r) })
 	default: // quick, and the ones after it may depend on it
 		p.serve(r)
 	}
@@ -232,7 +233,7 @@ func (p *pipe) finish(cause tool.Stop) error {
 func (p *pipe) settle(most time.Duration) bool {
 	idle := make(chan struct{})
 	go func() {
-		p.working.Wait()
+		p.crew.wait()
 		close(idle)
 	}()
 	late := time.NewTimer(most)

@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -316,7 +315,6 @@ func (e *Engine) Decide(ctx context.Context, in Input, m Mark) tool.Decision {
 // judge evaluates and logs within one read transaction, so that the decision,
 // its record and the revisions in both are of one moment.
 func (e *Engine) judge(ctx context.Context, rec *record) {
-	deepen()
 	txn, err := e.store.NewTransaction(ctx)
 	if err != nil {
 		rec.fail(failNotReady, err)
@@ -332,16 +330,6 @@ func (e *Engine) judge(ctx context.Context, rec *record) {
 		e.evaluate(ctx, r, txn, rec)
 	}
 	e.write(ctx, r, txn, rec)
-}
-
-// deepen makes room on the stack for an evaluation, which goes 50 KiB deep. Most
-// calls come on a goroutine of their own, whose stack would grow there step by step
-// and be copied each time, which takes a quarter as long as the decision.
-//
-//go:noinline
-func deepen() {
-	var room [64 << 10]byte
-	runtime.KeepAlive(&room)
 }
 
 func (e *Engine) newID() string {
