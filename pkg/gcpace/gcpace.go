@@ -4,8 +4,7 @@
 // into collecting it.
 //
 // Garbage may grow to a few times what lives, which is little while little lives,
-// and never beyond a bound, so that a process that holds much stays near what it
-// holds.
+// but the heap not beyond a bound, as long as what lives leaves room below it.
 package gcpace
 
 import (
@@ -19,9 +18,9 @@ const (
 	// mostPercent and leastPercent are of what lives; see [debug.SetGCPercent].
 	mostPercent  = 400
 	leastPercent = 50
-	// mostGarbage is what garbage may grow to, in bytes, unless so much lives that
-	// leastPercent of it are more.
-	mostGarbage = 64 << 20
+	// mostHeap is what the heap may grow to, in bytes, unless so much lives that it
+	// takes more with leastPercent.
+	mostHeap = 96 << 20
 )
 
 // Start sets the pace from now on. GOGC in the environment goes over it.
@@ -34,8 +33,8 @@ func Start() {
 }
 
 // percent is the pace for so many bytes that live.
-func percent(alive uint64) int {
-	return int(max(leastPercent, min(mostPercent, mostGarbage*100/max(1, alive))))
+func percent(alive int64) int {
+	return int(max(leastPercent, min(mostPercent, (mostHeap-alive)*100/max(1, alive))))
 }
 
 func set(percent int) {
@@ -45,7 +44,7 @@ func set(percent int) {
 }
 
 // alive is what the last collection has left.
-func alive() uint64 { return read("/gc/heap/live:bytes") }
+func alive() int64 { return int64(read("/gc/heap/live:bytes")) }
 
 func read(metric string) uint64 {
 	sample := []metrics.Sample{{Name: metric}}

@@ -8,8 +8,8 @@ import (
 )
 
 func TestPercent(t *testing.T) {
-	for alive, want := range map[uint64]int{
-		0: mostPercent, 1 << 20: mostPercent, 16 << 20: mostPercent, 32 << 20: 200, 64 << 20: 100, 1 << 30: leastPercent,
+	for alive, want := range map[int64]int{
+		0: mostPercent, 1 << 20: mostPercent, 19 << 20: mostPercent, 32 << 20: 200, 48 << 20: 100, 90 << 20: leastPercent, 1 << 30: leastPercent,
 	} {
 		if got := percent(alive); got != want {
 			t.Errorf("%d bytes alive: %d %%, want %d", alive, got, want)
