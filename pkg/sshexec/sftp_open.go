@@ -320,16 +320,22 @@ func (w *fileWork) still(h *handle) error {
 	return w.explain(err, h.path)
 }
 
-// close gives the descriptor back. Nobody waits for that.
+// close gives the descriptor back. Nobody waits for that, nor does the next one to
+// open a file: the server does what it is asked in order, so the descriptor is free
+// for all that is asked after this.
 func (h *handle) close() {
 	if h.File == nil {
 		return
 	}
-	h.files.conn.spawn(func() {
-		h.files.opening.Lock()
-		defer h.files.opening.Unlock()
-		if h.File.Close() == nil {
-			h.files.take(h.fd, false)
-		}
+	f := h.files
+	f.conn.spawn(func() {
+		f.opening.Lock()
+		free := sync.OnceFunc(func() {
+			f.take(h.fd, false)
+			f.opening.Unlock()
+		})
+		f.stream.closing.Store(&free)
+		_ = h.File.Close() // a descriptor that is not free after all is noticed
+		free()
 	})
 }

@@ -14,6 +14,7 @@ import (
 const (
 	fxpInit   = 1
 	fxpOpen   = 3
+	fxpClose  = 4
 	fxpHandle = 102
 	fxpName   = 104
 )
@@ -49,6 +50,8 @@ type packets struct {
 	// names counts the bytes of names that have come.
 	names atomic.Int64
 	hooks atomic.Pointer[hooks]
+	// closing is called whenever the server has been asked to close something.
+	closing atomic.Pointer[func()]
 }
 
 // hooks are told of what comes while a directory is read. They must be quick.
@@ -186,7 +189,7 @@ func (p *packets) arrives() error {
 // Write takes from pkg/sftp what the server is sent. A packet begins with a
 // write of its own, and all but the data of a file stand in that.
 func (p *packets) Write(b []byte) (int, error) {
-	n := len(b)
+	n, closes := len(b), false
 	if p.outLeft == 0 && n > 4 {
 		p.outLeft = 4 + int(binary.BigEndian.Uint32(b))
 		switch {
@@ -198,9 +201,13 @@ func (p *packets) Write(b []byte) (int, error) {
 			_, err := p.channel.Write(withMode(b, p.mode.Load()))
 			return n, err
 		}
+		closes = b[4] == fxpClose
 	}
 	p.outLeft -= n
 	_, err := p.channel.Write(b)
+	if closing := p.closing.Load(); closes && closing != nil {
+		(*closing)()
+	}
 	return n, err
 }
 
