@@ -469,7 +469,9 @@ func TestReload(t *testing.T) {
 	if reloads != 2 {
 		t.Errorf("%d reloads on record", reloads)
 	}
-	g.reload = func(ctx context.Context) (*config.Config, error) { return nil, errors.New("the bundle gives no answer") }
+	g.reload = func(ctx context.Context) (*config.Config, error) {
+		return nil, errors.New("the bundle gives no answer")
+	}
 	ending, end := context.WithCancelCause(t.Context())
 	end(errors.New("terminated"))
 	if _, err := g.Reload(ending, "file change"); err == nil || err.Error() != "the load was broken off: terminated" || w.events[len(w.events)-1].Detail != err.Error() {
