@@ -3,16 +3,18 @@
 // OpenSSH with a control master and against a paramiko connection for each
 // command; a first run on a new connection against a bare dial; a command on
 // every host of a tag against ansible and parallel-ssh; the size and the start of
-// the idle gateway. Rounds are interleaved, medians and ratios are printed:
+// the idle gateway; files down, up and from host to host against scp, on the spot
+// and over a long way. Rounds are interleaved, medians and ratios are printed:
 // absolute times are the machine's.
 //
-//	go run ./testdata/bench [-rounds 200] [-hosts 100]
+//	go run ./testdata/bench [-rounds 200] [-hosts 100] [-size 1024] [-far 1024]
+//	go run ./testdata/bench -files [-size 1024] [-far 1024]
 //	go run ./testdata/bench -replay 1000000 [-fresh 5]
 //
-// The second form compares sallyport replay with stock opa over the same inputs,
-// on a log of so many decisions, and nothing else.
+// The second form moves files and does nothing else. The third compares sallyport
+// replay with stock opa over the same inputs, on a log of so many decisions.
 //
-// The first needs sshd and ssh (apt-get install openssh-server openssh-client). What is
+// The first two need sshd and ssh (apt-get install openssh-server openssh-client). What is
 // not installed of python3-paramiko, ansible-core and pssh is left out.
 package main
 
