@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
@@ -16,6 +18,10 @@ import (
 
 // fleet is many addresses of the loopback network with an sshd behind each.
 type fleet struct{ dir string }
+
+// settling is for the end of what a contender leaves behind: a hundred connections
+// that are closed keep a machine busy.
+const settling = time.Second
 
 // perSSHD is how many addresses one sshd serves; it takes 16.
 const perSSHD = 15
@@ -45,9 +51,11 @@ func (b *bench) fan(hosts, rounds int) {
 	for _, c := range append(others, ours) {
 		b.must(c.run(), c.name+", warm up")
 	}
+	all := append(others, ours)
 	for range rounds {
-		for _, c := range append(others, ours) {
-			c.round(b)
+		for _, i := range rand.Perm(len(all)) {
+			time.Sleep(settling)
+			all[i].round(b)
 		}
 	}
 	report("fan-out: `true` on every host", ours, others...)
