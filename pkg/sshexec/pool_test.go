@@ -276,6 +276,7 @@ func TestIdleConnectionThatEnded(t *testing.T) {
 	for range 20 {
 		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
 		p.Cut()
+		eventually(t, "its end is noticed", func() bool { return l.Stats().Connections == 0 })
 	}
 }
 

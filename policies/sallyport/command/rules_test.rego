@@ -89,9 +89,11 @@ test_constructs_are_not_for_rules if {
 	line := object.union(fixture.line([["df", "-h"]]), {"commands": [inner]})
 	call := object.union(on_web([]), {"ops": [object.union(uptime.ops[0], {"command": line})]})
 	site := fixture.ruled([df], [])
-	said(call, site) == {
-		`"df -h": rules[0] (policy.yml:10) allows df -h, but it stands in a construct of the shell (if, subshell), where no rule reaches`,
-	}
+	place := "a construct of the shell (if, subshell)"
+	said(call, site) == {sprintf(
+		`"df -h": rules[0] (policy.yml:10) allows df -h, but it stands in %s, where no rule reaches`,
+		[place],
+	)}
 }
 
 # What runs a command is nothing that the rules speak of, although the command is.
