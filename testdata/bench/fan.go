@@ -12,12 +12,17 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/sallyport/sallyport/pkg/mcpserver/mcpclient"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 )
 
 // fleet is many addresses of the loopback network with an sshd behind each.
-type fleet struct{ dir string }
+type fleet struct {
+	dir  string
+	bare []*ssh.Client // to each of them
+}
 
 // settling is for the end of what a contender leaves behind: a hundred connections
 // that are closed keep a machine busy.
@@ -26,13 +31,16 @@ const settling = time.Second
 // perSSHD is how many addresses one sshd serves; it takes 16.
 const perSSHD = 15
 
-// fan compares one command on every host of a tag with ansible's raw module and
-// with parallel-ssh, all with live connections where they can keep them.
+// fan compares one command on every host of a tag with bare sessions side by side,
+// with ansible's raw module and with parallel-ssh, all with live connections where
+// they can keep them.
 func (b *bench) fan(hosts, rounds int) {
 	f := b.fleet(hosts)
 	_, client := b.serveFrom(f.dir)
 	ours := &contender{name: fmt.Sprintf("ssh_run_on_tag, %d hosts", hosts), run: func() error { return f.onTag(client, hosts) }}
-	var others []*contender
+	others := []*contender{{name: "bare sessions, live connections", run: func() error {
+		return side(hosts, hosts, func(i int) error { return b.session(f.bare[i]) })
+	}}}
 	for _, c := range []struct {
 		name, program, debianPackage string
 		args                         []string
@@ -74,6 +82,7 @@ func (b *bench) fleet(hosts int) fleet {
 		login = cmp.Or(login, s)
 		for i := first; i < min(hosts, first+perSSHD); i++ {
 			port := s.Addr.Port()
+			f.bare = append(f.bare, b.dialTo(fmt.Sprintf("%s:%d", address(i), port), login.Key, s.HostKey))
 			fmt.Fprintf(&servers, "  - {alias: h%d, host: %s, port: %d, credentials: me, tags: [all]}\n", i, address(i), port)
 			fmt.Fprintln(&known, strings.Replace(s.KnownLine, s.Addr.Addr().String(), address(i), 1))
 			fmt.Fprintf(&inventory, "h%d ansible_host=%s ansible_port=%d\n", i, address(i), port)

@@ -166,11 +166,13 @@ func (b *bench) serveFrom(dir string) (*exec.Cmd, *mcpclient.Session) {
 	return nil, nil
 }
 
-func (b *bench) dial() *ssh.Client {
-	key, err := ssh.ParsePrivateKey(b.sshd.Key)
+func (b *bench) dial() *ssh.Client { return b.dialTo(b.sshd.Addr.String(), b.sshd.Key, b.sshd.HostKey) }
+
+func (b *bench) dialTo(addr string, login []byte, hostKey ssh.PublicKey) *ssh.Client {
+	key, err := ssh.ParsePrivateKey(login)
 	b.must(err, "key")
-	client, err := ssh.Dial("tcp", b.sshd.Addr.String(), &ssh.ClientConfig{
-		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, HostKeyCallback: ssh.FixedHostKey(b.sshd.HostKey),
+	client, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, HostKeyCallback: ssh.FixedHostKey(hostKey),
 	})
 	b.must(err, "dial")
 	return client
