@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/pkg/config"
+	"github.com/sallyport/sallyport/pkg/gcpace"
 	"github.com/sallyport/sallyport/pkg/policy"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -313,6 +314,7 @@ const (
 
 // decide is decideForEver as a program.
 func decide() {
+	gcpace.Start()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	if err := decideForEver(ctx, os.Args[1], os.Args[2]); err != nil {
