@@ -23,6 +23,7 @@ import (
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/gcpace"
+	"github.com/sallyport/sallyport/pkg/journal/ownmounts"
 	"github.com/sallyport/sallyport/pkg/policy"
 	"github.com/sallyport/sallyport/pkg/sshexec/sshtest"
 	"github.com/sallyport/sallyport/pkg/tool"
@@ -85,17 +86,10 @@ func inOwnMounts(t *testing.T) bool {
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), variable+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		}
-	}
+	cmd.SysProcAttr = ownmounts.Attributes()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Errorf("%v; if it may not mount, run the tests as root or allow user namespaces", err)
+		t.Errorf("%v; %s", err, ownmounts.Hint)
 	}
 	t.Logf("%s", out)
 	return false

@@ -24,6 +24,7 @@ var layers = []struct {
 	{"pkg/shell", nil, "it is a leaf: what a command line means depends on nothing but the line"},
 	{"pkg/gcpace", nil, "it is a leaf: how often is collected depends on nothing but the heap"},
 	{"pkg/journal", nil, "it is a leaf: both logs stand on it"},
+	{"pkg/journal/ownmounts", nil, "it is for tests, and knows nothing of what they fill a disk with"},
 	{"pkg/config", nil, "it is a leaf: what is written in the files depends on nothing but the files"},
 	{"pkg/tool", []string{"pkg/shell"}, "the vocabulary knows neither SSH nor OPA nor MCP"},
 	{"pkg/syntax", nil, "it is a leaf: whether a text is well formed depends on nothing but the text"},

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sallyport/sallyport/pkg/journal/ownmounts"
 )
 
 // The tests run this program again as another process: the variable says what
@@ -133,16 +135,9 @@ func countRecords(t *testing.T, name string, found map[string]int) {
 // TestFullDisk fills a file system of 64 KiB in a mount namespace of its own.
 func TestFullDisk(t *testing.T) {
 	cmd := child(t, "fill", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		}
-	}
+	cmd.SysProcAttr = ownmounts.Attributes()
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v; if it may not mount, run the tests as root or allow user namespaces", err)
+		t.Fatalf("%v; %s", err, ownmounts.Hint)
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/pkg/journal/ownmounts"
 )
 
 // The tests run this program again as another process: the variable says what
@@ -167,17 +169,10 @@ func TestFullDisk(t *testing.T) {
 	server := httptest.NewServer(c)
 	defer server.Close()
 	cmd := child(t, "fill", t.TempDir(), server.URL)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		}
-	}
+	cmd.SysProcAttr = ownmounts.Attributes()
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v; if it may not mount, run the tests as root or allow user namespaces", err)
+		t.Fatalf("%v; %s", err, ownmounts.Hint)
 	}
 	kept, err := strconv.Atoi(string(out))
 	if err != nil || c.lacks(numbers(0, kept)) != 0 {
