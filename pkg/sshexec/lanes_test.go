@@ -29,15 +29,21 @@ func TestLanes(t *testing.T) {
 	}
 }
 
+// farHost is a host behind a delay each way, and a directory there, which its SFTP
+// servers have in their command lines.
+func farHost(t *testing.T, delay time.Duration) (*lab, tool.Target, string) {
+	t.Helper()
+	dir := openDir(t)
+	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{SFTP: "/usr/lib/openssh/sftp-server -d " + dir})
+	p := sshtest.StartProxy(t, s.Addr, delay)
+	return newLab(t, s.Key, []string{known(p.Addr(), s)}), target(login(t), p.Addr()), dir
+}
+
 // On a long way a large file goes over several sessions of one connection, which
 // are given back.
 func TestLongWay(t *testing.T) {
 	t.Parallel()
-	dir := openDir(t)
-	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{SFTP: "/usr/lib/openssh/sftp-server -d " + dir})
-	p := sshtest.StartProxy(t, s.Addr, 40*time.Millisecond)
-	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
-	host := target(login(t), p.Addr())
+	l, host, dir := farHost(t, 40*time.Millisecond)
 	content := noise(40 << 20)
 	source := put(t, dir, "source", content)
 	for _, tc := range []struct {
@@ -84,11 +90,7 @@ func TestLongWay(t *testing.T) {
 // Jobs side by side have sessions of their own on a host that is far away.
 func TestFilesSideBySide(t *testing.T) {
 	t.Parallel()
-	dir := openDir(t)
-	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{SFTP: "/usr/lib/openssh/sftp-server -d " + dir})
-	p := sshtest.StartProxy(t, s.Addr, 20*time.Millisecond)
-	l := newLab(t, s.Key, []string{known(p.Addr(), s)})
-	host := target(login(t), p.Addr())
+	l, host, dir := farHost(t, 20*time.Millisecond)
 	source := put(t, dir, "source", noise(3<<20))
 	read := func() {
 		r := l.Run(t.Context(), fileJob(host, tool.Read{Path: source, Length: 3 << 20}))

@@ -24,7 +24,6 @@ type copying struct {
 	from, to *fileWork
 
 	source *handle
-	info   os.FileInfo // of the source, when it was opened
 	spot   *spot
 	order  *order
 	sum    hash.Hash // of what has been read, in order; of no use when resumed
@@ -166,11 +165,11 @@ func (c *copying) copy() (any, error) {
 		return nil, err
 	}
 	c.spot.anew = true
-	if err := c.spot.finish(statOf(c.info).Mode&permissions, "", receive.Op.File); err != nil {
+	if err := c.spot.finish(statOf(c.source.info).Mode&permissions, "", receive.Op.File); err != nil {
 		return nil, err
 	}
 	return tool.Copied{
-		Bytes: c.info.Size(), Digest: digest, Mode: c.spot.mode, Created: c.spot.before == nil, Resumed: c.begun,
+		Bytes: c.source.info.Size(), Digest: digest, Mode: c.spot.mode, Created: c.spot.before == nil, Resumed: c.begun,
 	}, nil
 }
 
@@ -185,7 +184,7 @@ func (c *copying) meet(send, receive tool.Step) error {
 	})
 	var here error
 	if c.source, here = c.from.at(send.Do.(tool.Send).Path); here == nil {
-		c.info, here = c.from.regular(c.source, send.Op.File)
+		here = c.from.regular(c.source, send.Op.File)
 	}
 	beside.Wait()
 	return cmp.Or(here, there)
@@ -250,7 +249,7 @@ func (c *copying) transfer() error {
 	})
 	c.from.bytes.Store(c.begun)
 	c.to.bytes.Store(c.begun)
-	bytes := c.info.Size() - c.begun
+	bytes := c.source.info.Size() - c.begun
 	from, to := lanes(c.from.trip, bytes), lanes(c.to.trip, bytes)
 	buffers := sync.Pool{New: func() any {
 		b := make([]byte, c.packet())
@@ -320,7 +319,7 @@ func (c *copying) unchanged() error {
 	if err != nil {
 		return c.from.explain(err, c.source.path)
 	}
-	if !alike(now, c.info) {
+	if !alike(now, c.source.info) {
 		return c.changed()
 	}
 	return nil
@@ -421,7 +420,7 @@ type leftovers struct {
 // key is what two copies must agree in for one to go on where the other has
 // stopped.
 func (c *copying) key() string {
-	s := statOf(c.info)
+	s := statOf(c.source.info)
 	return fmt.Sprintf("%q %q %d %d %q %q", c.from.r.key, c.source.path, s.Size, s.Mtime, c.to.r.key, c.spot.path)
 }
 

@@ -117,7 +117,7 @@ type handle struct {
 	path  string        // as it was judged
 	fd    int           // in the server's process; -1 when that is not to be seen
 	kind  tool.FileType // as it was before it was opened
-	info  os.FileInfo   // as it was when it had been
+	info  os.FileInfo   // as it was once it was open
 
 	asked sync.Once // for its inode
 	inode uint64

@@ -20,20 +20,19 @@ func (w *fileWork) read(do tool.Read, facts *tool.FileFacts) (any, error) {
 		return nil, err
 	}
 	defer h.close()
-	info, err := w.regular(h, facts)
-	if err != nil {
+	if err := w.regular(h, facts); err != nil {
 		return nil, err
 	}
 	most := w.most()
-	if do.Whole && info.Size() > most {
+	if do.Whole && h.info.Size() > most {
 		return nil, w.tooLarge(do.Path, most)
 	}
-	c := tool.FileContent{Offset: do.Offset, Size: info.Size()}
+	c := tool.FileContent{Offset: do.Offset, Size: h.info.Size()}
 	want := most
 	if do.Length > 0 && !do.Whole {
 		want = min(want, do.Length)
 	}
-	if c.Bytes, c.More, err = w.content(h, do.Offset, want, info.Size()); err != nil {
+	if c.Bytes, c.More, err = w.content(h, do.Offset, want, h.info.Size()); err != nil {
 		return nil, w.explain(err, do.Path)
 	}
 	if do.Whole && c.More {
@@ -60,22 +59,22 @@ func (w *fileWork) tooLarge(name string, most int64) error {
 
 // regular sees that an open file is one with content, and the one that was
 // judged if the host tells files apart.
-func (w *fileWork) regular(h *handle, facts *tool.FileFacts) (os.FileInfo, error) {
+func (w *fileWork) regular(h *handle, facts *tool.FileFacts) error {
 	switch t := typeOf(h.info); {
 	case t == tool.RegularFile, t == tool.Device && h.kind == t:
 	case t == tool.Directory:
-		return nil, w.wrong(tool.FailNotFile, h.path, "is a directory", "list it")
+		return w.wrong(tool.FailNotFile, h.path, "is a directory", "list it")
 	default:
-		return nil, w.special(h.path, t)
+		return w.special(h.path, t)
 	}
 	if facts == nil || facts.Inode == 0 {
-		return h.info, nil
+		return nil
 	}
 	inode, err := w.inode(h)
 	if err == nil && inode != 0 && inode != facts.Inode {
 		err = w.moved(h.path)
 	}
-	return h.info, w.explain(err, h.path)
+	return w.explain(err, h.path)
 }
 
 // inode is what the kernel says of an open file; 0 if it says nothing, as before

@@ -374,7 +374,7 @@ func (s *spot) asExpected(expect string, facts *tool.FileFacts) error {
 		return err
 	}
 	defer h.close()
-	if _, err := s.regular(h, facts); err != nil || expect == "" {
+	if err := s.regular(h, facts); err != nil || expect == "" {
 		return err
 	}
 	digest, err := s.digest(h)
