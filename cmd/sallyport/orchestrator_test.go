@@ -316,7 +316,7 @@ func (p *parity) commands(t *testing.T) {
 }
 
 func (p *parity) basics(t *testing.T) {
-	if r := p.call(t, "ssh_ping", nil); r.IsError || !strings.Contains(r.Text, "pong") {
+	if r := p.call(t, "ssh_ping", nil); r.IsError || r.Status != "pong" || !strings.HasPrefix(r.Text, "pong") {
 		t.Errorf("ping: %s", r.Text)
 	}
 	if r := p.call(t, "ssh_list_hosts", nil); !slices.Equal(r.Hosts[:4], []string{"web1", "prod-web-1", "db_server", "server.example.com"}) {
@@ -337,7 +337,7 @@ func (p *parity) basics(t *testing.T) {
 	if r := p.call(t, "ssh_plan", runArgs("moon", "uptime")); !r.IsError || r.code() != "unknown_host" {
 		t.Errorf("plan for an unknown host: %s", r.Text)
 	}
-	if r := p.call(t, "ssh_reload_config", nil); r.IsError {
+	if r := p.call(t, "ssh_reload_config", nil); r.IsError || r.Status != "reloaded" {
 		t.Errorf("reload: %s", r.Text)
 	}
 }

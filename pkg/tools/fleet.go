@@ -38,21 +38,47 @@ func (a commandArgs) plan() tool.Plan {
 }
 
 func sshPing() *tool.Tool {
-	return tool.New(tool.Spec[noArgs, pingResult]{
+	return tool.New(tool.Spec[noArgs, gatewayStatus]{
 		Name: "ssh_ping", Set: "fleet", Effect: tool.Observe,
 		Doc: "Check that the gateway itself answers; no host is contacted.",
 		Plan: func(noArgs) (tool.Plan, error) {
 			return ask(tool.GatewayRead, tool.AskPing, ""), nil
 		},
-		Format: func(_ noArgs, runs []tool.Run) pingResult {
-			r := pingResult{Status: tool.StatusOf(runs[0])}
-			if !r.Failed() {
-				r.Status.Status = "ok"
-				r.Pong = "pong"
-			}
-			return r
-		},
+		Format: func(_ noArgs, runs []tool.Run) gatewayStatus { return done(runs[0], statusPong) },
 	})
+}
+
+// gatewayStatus is [tool.Status] for the tools whose success has a word of its own.
+type gatewayStatus struct {
+	Status     string        `json:"status" arg:"required" enum:"pong,reloaded,denied,failed,stopped,invalid" doc:"what became of the call"`
+	DecisionID string        `json:"decision_id,omitempty" doc:"entry in the decision log"`
+	Reasons    []tool.Reason `json:"reasons,omitempty" doc:"why it was denied: rule, culprit, remedy"`
+	Error      *tool.Problem `json:"error,omitempty" doc:"why it failed"`
+}
+
+const (
+	statusPong     = "pong"
+	statusReloaded = "reloaded"
+)
+
+// done is the status of a call, with this word for success.
+func done(r tool.Run, word string) gatewayStatus {
+	s := gatewayStatus(tool.StatusOf(r))
+	if s.Status == tool.StatusOK {
+		s.Status = word
+	}
+	return s
+}
+
+// Failed implements [tool.Result].
+func (s gatewayStatus) Failed() bool { return s.Status != statusPong && s.Status != statusReloaded }
+
+// Text implements [tool.Result].
+func (s gatewayStatus) Text() string {
+	if s.Failed() {
+		return tool.Status(s).Text()
+	}
+	return s.Status
 }
 
 // ask is a plan that the gateway answers itself.
@@ -68,18 +94,6 @@ func answer[T any](r tool.Run) (T, bool) {
 	}
 	v, ok := r.Report.Outputs[0].Answer.(T)
 	return v, ok
-}
-
-type pingResult struct {
-	tool.Status
-	Pong string `json:"reply,omitempty" doc:"pong"`
-}
-
-func (r pingResult) Text() string {
-	if r.Failed() {
-		return r.Status.Text()
-	}
-	return "pong"
 }
 
 func sshListHosts() *tool.Tool {
@@ -161,7 +175,7 @@ func sshReloadConfig() *tool.Tool {
 			return ask(tool.GatewayControl, tool.AskReload, ""), nil
 		},
 		Format: func(_ noArgs, runs []tool.Run) reloadResult {
-			r := reloadResult{Status: tool.StatusOf(runs[0])}
+			r := reloadResult{gatewayStatus: done(runs[0], statusReloaded)}
 			r.Revisions, _ = answer[map[string]string](runs[0])
 			return r
 		},
@@ -169,13 +183,13 @@ func sshReloadConfig() *tool.Tool {
 }
 
 type reloadResult struct {
-	tool.Status
+	gatewayStatus
 	Revisions map[string]string `json:"revisions,omitempty" doc:"bundle revisions that decide from now on"`
 }
 
 func (r reloadResult) Text() string {
 	if r.Failed() {
-		return r.Status.Text()
+		return r.gatewayStatus.Text()
 	}
 	return "Configuration loaded."
 }
