@@ -106,6 +106,34 @@ func BenchmarkWarm(b *testing.B) {
 		func() { mustRun(b, l, j) }, func() { bareRun(b, c, "true") }, func() { bareRun(b, c, sent) }, master)
 }
 
+// BenchmarkWarmFar runs commands on a live connection to a host that is 40 ms away
+// and back, one right after the other as well as now and then: through the
+// executor, and over a bare x/crypto session.
+func BenchmarkWarmFar(b *testing.B) {
+	for name, inARow := range map[string]int{"one": 1, "ten in a row": 10} {
+		b.Run(name, func(b *testing.B) {
+			s := sshtest.StartOpenSSH(b, sshtest.OpenSSHOptions{})
+			p := sshtest.StartProxy(b, s.Addr, 20*time.Millisecond)
+			l := newLab(b, s.Key, []string{known(p.Addr(), s)})
+			host := target(login(b), p.Addr())
+			x := newBare(b, s, host)
+			x.addr = p.Addr().String()
+			c := x.dial(b)
+			defer c.Close()
+			j := job(host, line("true"))
+			mustRun(b, l, j)
+			times := func(run func()) func() {
+				return func() {
+					for range inARow {
+						run()
+					}
+				}
+			}
+			race(b, []string{"run", "bare"}, times(func() { mustRun(b, l, j) }), times(func() { bareRun(b, c, "true") }))
+		})
+	}
+}
+
 // BenchmarkCold connects, runs a command and disconnects.
 func BenchmarkCold(b *testing.B) {
 	l, s, host := sshd(b, sshtest.OpenSSHOptions{})

@@ -36,20 +36,27 @@ type conn struct {
 
 	// Guarded by pool.mu.
 	host     *host
-	sessions int      // that the server allows at once, as far as is known
-	used     int      // taken by commands and stops, until free again
-	open     int      // counted by the server
-	lost     int      // given up by us, but perhaps still counted by the server
-	closed   int      // sessions that have ended, ever
-	freed    int      // of those, known to be forgotten by the server
-	spare    *session // opened for the next command
-	opening  int      // 1 while a spare one is being opened
-	noSpare  bool     // the server would not open one
-	files    []*files // SFTP sessions, open or being opened
-	tunnels  int
-	lastUse  time.Duration
-	retiring bool // takes nothing new
-	gone     bool
+	sessions int // that the server allows at once, as far as is known
+	used     int // taken by commands and stops, until free again
+	// unanswered are those that the server is being asked for, the spare one
+	// among them.
+	unanswered int
+	trip       time.Duration // the shortest that the opening of one has taken; 0 before
+	open       int           // counted by the server
+	lost       int           // given up by us, but perhaps still counted by the server
+	closed     int           // sessions that have ended, ever
+	freed      int           // of those, known to be forgotten by the server
+	proven     bool          // the server has taken a command, and closed no spare one since
+	spare      *session      // opened for the next command
+	coming     *session      // the spare one that is being opened
+	noSpare    bool          // the server may not take a command on one
+	// spareBelow is with how many open the server would not open a spare one.
+	spareBelow int
+	files      []*files // SFTP sessions, open or being opened
+	tunnels    int
+	lastUse    time.Duration
+	retiring   bool // takes nothing new
+	gone       bool
 }
 
 func (e *Executor) newConn(t tool.Target, w *wire, client ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request) *conn {
@@ -148,11 +155,11 @@ func (c *conn) tend() {
 		case <-c.wake:
 			c.clear(false)
 		case <-tick.C:
-			if s := c.e.pool.stale(c); s != nil {
-				s.release()
-			}
 			c.clear(true)
 			tick.Reset(c.keepalive())
+		}
+		if s := c.e.pool.stale(c); s != nil {
+			s.release()
 		}
 		for _, f := range c.e.pool.idleFiles(c) {
 			f.close()
@@ -177,28 +184,24 @@ func (c *conn) keepalive() time.Duration {
 // clear sees to sessions that have ended. sshd counts a session until it has
 // come round its loop, so the ended ones are free when it has answered
 // something asked behind their end. Where there is room, what is asked for is
-// the next session: it saves the next command a round trip.
+// the next session; where there was none, there may be when they are free.
 func (c *conn) clear(now bool) {
-	ended, todo := c.e.pool.todo(c, now)
-	switch todo {
-	case todoSpare:
-		s := c.newSession()
-		err := c.ask(s.open)
-		if err != nil {
-			s = nil
-		}
-		c.e.pool.keepSpare(c, s)
-		if err != nil {
+	for {
+		ended, spare, barrier := c.e.pool.todo(c, now)
+		switch {
+		case spare != nil:
+			err := c.ask(spare.open)
+			c.e.pool.keepSpare(c, err)
+			if err != nil {
+				continue // without the spare one
+			}
+			c.e.pool.free(c, ended)
+			return
+		case !barrier || !c.roundTrip():
 			return
 		}
-	case todoBarrier:
-		if !c.roundTrip() {
-			return
-		}
-	default:
-		return
+		c.e.pool.free(c, ended)
 	}
-	c.e.pool.free(c, ended)
 }
 
 // roundTrip asks for any answer.
@@ -273,7 +276,7 @@ func (c *conn) has(w want) bool {
 	case c.gone:
 		return false
 	case w == wantStop:
-		return c.used+c.lost+c.opening < c.sessions
+		return c.taken() < c.sessions
 	case c.retiring:
 		return false
 	case w == wantTunnel:
@@ -281,7 +284,16 @@ func (c *conn) has(w want) bool {
 	case w == wantFiles && len(c.files) > 0:
 		return c.leastBusy() != nil
 	}
-	return c.used+c.lost+c.opening < max(1, c.sessions-1)
+	return c.taken() < max(1, c.sessions-1)
+}
+
+// taken is how many sessions cannot be had just now. Runs with pool.mu held.
+func (c *conn) taken() int {
+	n := c.used + c.lost
+	if c.coming != nil {
+		n++
+	}
+	return n
 }
 
 func (c *conn) take(w want) grant {

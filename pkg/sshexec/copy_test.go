@@ -144,7 +144,7 @@ func TestCopyRefuses(t *testing.T) {
 
 // Where the host runs no commands, the gateway reads back what it has written.
 func TestCopyVerifiesWithoutCommands(t *testing.T) {
-	l, _, host := faulty(t, sshtest.Faults{RefuseExec: true})
+	l, _, host := faulty(t, sshtest.Faults{Refuse: commands})
 	dir := openDir(t)
 	copied(t, l, host, host, put(t, dir, "source", noise(7<<20)), dir+"/dest")
 }

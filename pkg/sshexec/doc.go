@@ -9,6 +9,13 @@
 // hops are connections like others. [Trust] decides which host keys are
 // believed; a [Login] is asked for once a connection.
 //
+// A connection on which a command has run keeps one session open and unused, so
+// that the next command, stop or file takes one round trip to begin instead of
+// two. For about half a minute behind the last command, a host sees a session on
+// which nothing is asked for. It is one of those that the host allows at once, and
+// whoever needs a session takes it first. A host that closes it, opens none beside
+// others or takes no command on it is asked for sessions as they are needed.
+//
 // What it promises:
 //
 //   - Only what was judged is sent: the canonical form of a command line, or

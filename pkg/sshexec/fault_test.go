@@ -171,7 +171,7 @@ func TestServerFaults(t *testing.T) {
 		},
 		{
 			"commands are refused",
-			sshtest.Faults{RefuseExec: true},
+			sshtest.Faults{Refuse: commands},
 			func(t *testing.T, r tool.Report) { failed(t, r, tool.NotStarted, tool.FailExecRefused) },
 		},
 		{

@@ -150,6 +150,9 @@ func faulty(t testing.TB, f sshtest.Faults, change ...func(*Options)) (*lab, *ss
 	return l, s, target("tester", s.Addr())
 }
 
+// commands are refused by a server that has this for its faults.
+func commands(_ int, r *ssh.Request) bool { return r.Type == "exec" }
+
 // known is the known_hosts line of a host under another address.
 func known(at netip.AddrPort, s *sshtest.OpenSSH) string {
 	return "[" + at.Addr().String() + "]:" + strings.Split(at.String(), ":")[1] + " " +

@@ -65,7 +65,7 @@ func TestConnectWhereNothingRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, f := range map[string]sshtest.Faults{
-		"refuses":   {RefuseExec: true},
+		"refuses":   {Refuse: commands},
 		"says else": {Exec: saying("welcome\n")},
 		"says much": {Exec: saying(strings.Repeat("x", 1<<20))},
 	} {

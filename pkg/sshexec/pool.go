@@ -1,6 +1,7 @@
 package sshexec
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,9 +15,6 @@ import (
 // growPause keeps a pool from asking again at once for a further connection
 // that a host would not give.
 const growPause = 5 * time.Second
-
-// spareIdle is for how long after a command the next one is expected.
-const spareIdle = 30 * time.Second
 
 // poolKey is what two jobs must share to share a connection: who asks, over which
 // connection that is kept open, if any, which host by which name and address, as
@@ -209,8 +207,8 @@ func (h *host) reclaim() {
 }
 
 // grow starts as many connections as the waiters need and the host may have.
-// Sessions that are about to be free are not worth a connection. A stop may have
-// one more than others: it must not wait for what it is to end.
+// Sessions that are about to be free, or open, are not worth a connection. A stop
+// may have one more than others: it must not wait for what it is to end.
 func (p *pool) grow(h *host) {
 	need := len(h.waiters)
 	room := p.e.o.ConnsPerHost
@@ -223,6 +221,9 @@ func (p *pool) grow(h *host) {
 		if !c.retiring {
 			room--
 			need -= int(c.ending.Load())
+			if c.coming != nil {
+				need--
+			}
 		}
 		need -= c.idle()
 	}
@@ -276,7 +277,7 @@ func (p *pool) dialled(h *host, c *conn, err error, isCurrent func() bool) {
 
 // add takes a new connection into the pool and starts what belongs to it.
 func (p *pool) add(h *host, c *conn) {
-	c.host, c.sessions = h, h.sessions
+	c.host, c.sessions, c.spareBelow = h, h.sessions, h.sessions
 	h.conns = append(h.conns, c)
 	c.begin()
 	if p.closed {
@@ -284,11 +285,24 @@ func (p *pool) add(h *host, c *conn) {
 	}
 }
 
-// ended notes that a session of c has been closed. The server may count it a
-// little longer.
-func (p *pool) ended(c *conn) {
+// accepted notes that the server has taken a command on c, or a subsystem, and
+// with that has come past the end of so many sessions.
+func (p *pool) accepted(c *conn, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.proven = true
+	p.freeUpTo(c, ended)
+	c.hasten()
+}
+
+// ended notes that a session of c has been closed, with which a command may have
+// ended. The server may count it a little longer.
+func (p *pool) ended(c *conn, command bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if command {
+		c.lastUse = p.e.clock()
+	}
 	c.closed++
 	c.poke()
 }
@@ -305,6 +319,10 @@ func (p *pool) endedSoFar(c *conn) int {
 func (p *pool) free(c *conn, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.freeUpTo(c, ended)
+}
+
+func (p *pool) freeUpTo(c *conn, ended int) {
 	n := ended - c.freed
 	if n <= 0 {
 		return
@@ -313,90 +331,22 @@ func (p *pool) free(c *conn, ended int) {
 	c.ending.Add(int32(-n))
 	c.used -= n
 	c.open -= n
-	c.lastUse = p.e.clock()
 	p.settle(c.host)
 }
 
-// todo is what tend should ask the server for.
-type todo int
-
-const (
-	todoNothing todo = iota
-	todoSpare
-	todoBarrier
-)
-
-// todo says what to ask for on c, and which sessions that will free. Ended
-// sessions may wait for the next command, whose start frees them, unless they
-// are needed or now is a good time.
-func (p *pool) todo(c *conn, now bool) (int, todo) {
+// todo says what tend should ask the server for: the session to open ahead, any
+// answer, or nothing; and which sessions that will free. Ended sessions may wait
+// for the next command, whose start frees them, unless they are needed or now is
+// a good time.
+func (p *pool) todo(c *conn, now bool) (ended int, spare *session, barrier bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if c.wantsSpare() {
+		c.coming = c.newSession()
+		return c.closed, c.coming, false
+	}
 	needed := now || c.retiring || len(c.host.waiters) > 0 || 2*c.used >= c.sessions
-	switch {
-	case c.wantsSpare():
-		c.opening = 1
-		return c.closed, todoSpare
-	case needed && c.closed > c.freed:
-		return c.closed, todoBarrier
-	}
-	return 0, todoNothing
-}
-
-// keepSpare keeps a session that was opened for the next command, or notes,
-// with nil, that the server does not open any.
-func (p *pool) keepSpare(c *conn, s *session) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.opening = 0
-	c.noSpare = s == nil
-	if s != nil && !s.isOver() {
-		c.spare = s
-	}
-	p.settle(c.host)
-}
-
-// wantsSpare reports whether another command is likely and a session for it can
-// be opened ahead.
-func (c *conn) wantsSpare() bool {
-	return c.spare == nil && !c.noSpare && !c.retiring && c.closed > 0 &&
-		c.used+c.lost < c.sessions-1 && c.e.clock()-c.lastUse < spareIdle
-}
-
-// stale takes the spare session from a connection that has become quiet; nil if
-// there is none or it is not.
-func (p *pool) stale(c *conn) *session {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := c.spare
-	if s == nil || p.e.clock()-c.lastUse < spareIdle {
-		return nil
-	}
-	c.spare = nil
-	c.used++ // until it is closed
-	return s
-}
-
-// claimSpare takes the spare session of c for a command, if there is one.
-func (p *pool) claimSpare(c *conn) *session {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := c.spare
-	c.spare = nil
-	return s
-}
-
-// dropSpare notes that the server has closed a session. It reports whether that
-// was still the spare one of c.
-func (p *pool) dropSpare(c *conn, s *session) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c.spare != s {
-		return false
-	}
-	c.spare = nil
-	c.open--
-	return true
+	return c.closed, nil, needed && c.closed > c.freed
 }
 
 // releaseTunnel gives a tunnel over c back.
@@ -470,28 +420,42 @@ func (c *conn) idle() (n int) {
 // idle reports whether nobody uses a session. Runs with pool.mu held.
 func (f *files) idle() bool { return f.jobs == 0 }
 
-// opened notes that the server has accepted a session on c.
-func (p *pool) opened(c *conn) {
+// asking notes that the server is asked for a session on c, and asked that it has
+// answered.
+func (p *pool) asking(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.open++
+	c.unanswered++
+}
+
+func (p *pool) asked(c *conn, opened bool, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.unanswered--
+	c.trip = min(cmp.Or(c.trip, took), took)
+	if opened {
+		c.open++
+	}
 }
 
 // refused notes that the server would open no further session on c, and learns
-// from it how many it allows. It reports whether that is none at all.
+// from it how many it allows: at most as many as may be open, for others that it
+// is being asked for it may have opened before. It reports whether that is none
+// at all.
 func (p *pool) refused(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.used--
-	if c.open == c.lost {
+	open := c.open + c.unanswered
+	if open == c.lost {
 		c.retiring = true
 		c.poke()
-	} else if c.open < c.sessions {
-		c.sessions, c.host.sessions = c.open, c.open
-		p.e.o.Logger.Info("the host allows fewer sessions at once", "host", place(c.target), "sessions", c.open)
+	} else if open < c.sessions {
+		c.sessions, c.host.sessions = open, open
+		p.e.o.Logger.Info("the host allows fewer sessions at once", "host", place(c.target), "sessions", open)
 	}
 	p.settle(c.host)
-	return c.open == 0
+	return open == 0
 }
 
 // broken gives back a session that was not opened because the connection has

@@ -46,20 +46,38 @@ func storm(t testing.TB, l *lab, n, atOnce int, j func(i int) tool.Job) {
 // sshd counts a session until some time after its end, so a client that fills
 // MaxSessions exactly is refused now and then, unless it waits for the barrier.
 func TestManyRuns(t *testing.T) {
-	l, s, host := sshd(t, sshtest.OpenSSHOptions{MaxSessions: 10}, func(o *Options) { o.ConnsPerHost = 1; o.SessionsPerConn = 9 })
-	fds := openFiles(t)
-	storm(t, l, *manyRuns, 16, func(i int) tool.Job {
-		return job(host, line(fmt.Sprintf("test %d -gt 0", i)))
-	})
-	if n := strings.Count(s.Log(), "no more sessions"); n > 0 {
-		t.Errorf("%d sessions were refused", n)
-	}
-	if s := l.Stats(); s.Connections != 1 {
-		t.Errorf("%d connections", s.Connections)
-	}
-	eventually(t, "all sessions are free", func() bool { return l.Stats().Sessions == 0 })
-	if now := openFiles(t); now > fds+1 {
-		t.Errorf("%d files were open before, %d after", fds, now)
+	for _, tc := range []struct {
+		name  string
+		delay time.Duration
+		runs  int
+		files int // that one connection has open in this process
+	}{
+		{"near", 0, *manyRuns, 1},
+		{"far, where sessions are opened ahead sooner", spareTrip, *manyRuns / 5, 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{MaxSessions: 10})
+			at := s.Addr
+			if tc.delay > 0 {
+				at = sshtest.StartProxy(t, s.Addr, tc.delay).Addr()
+			}
+			l := newLab(t, s.Key, []string{known(at, s)}, func(o *Options) { o.ConnsPerHost = 1; o.SessionsPerConn = 9 })
+			host := target(login(t), at)
+			fds := openFiles(t)
+			storm(t, l, tc.runs, 16, func(i int) tool.Job {
+				return job(host, line(fmt.Sprintf("test %d -gt 0", i)))
+			})
+			if n := strings.Count(s.Log(), "no more sessions"); n > 0 {
+				t.Errorf("%d sessions were refused", n)
+			}
+			if s := l.Stats(); s.Connections != 1 {
+				t.Errorf("%d connections", s.Connections)
+			}
+			eventually(t, "all sessions are free", func() bool { return l.Stats().Sessions == 0 })
+			if now := openFiles(t); now > fds+tc.files {
+				t.Errorf("%d files were open before, %d after", fds, now)
+			}
+		})
 	}
 }
 
@@ -81,87 +99,6 @@ func TestFirstCallsShareADial(t *testing.T) {
 	if n := p.Accepted(); n != 1 {
 		t.Errorf("%d connections for 8 first calls at once", n)
 	}
-}
-
-// spareOf is the session that the only connection of a lab has opened ahead.
-func spareOf(l *lab) *session {
-	l.pool.mu.Lock()
-	defer l.pool.mu.Unlock()
-	for _, h := range l.pool.hosts {
-		for _, c := range h.conns {
-			if c.spare != nil {
-				return c.spare
-			}
-		}
-	}
-	return nil
-}
-
-// openSessions is how many sessions the servers of a lab count.
-func openSessions(l *lab) (n int) {
-	l.pool.mu.Lock()
-	defer l.pool.mu.Unlock()
-	for _, h := range l.pool.hosts {
-		for _, c := range h.conns {
-			n += c.open
-		}
-	}
-	return n
-}
-
-func TestSessionOpenedAhead(t *testing.T) {
-	t.Run("is the next command's", func(t *testing.T) {
-		l, _, host := sshd(t, sshtest.OpenSSHOptions{})
-		for range 5 {
-			finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-			eventually(t, "a session is open", func() bool { return spareOf(l) != nil })
-			s := spareOf(l)
-			finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-			if s.stage.Load() != stageAsked {
-				t.Fatal("the next command took another session")
-			}
-		}
-	})
-	t.Run("may be closed by the host", func(t *testing.T) {
-		var opened atomic.Int32
-		l, _, host := faulty(t, sshtest.Faults{Open: func(ch ssh.Channel) {
-			if opened.Add(1) == 2 {
-				ch.Close()
-			}
-		}})
-		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-		eventually(t, "a session is opened ahead and closed", func() bool {
-			return opened.Load() == 2 && openSessions(l) == 0
-		})
-		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-		if s := l.Stats(); s.Connections != 1 {
-			t.Errorf("%d connections", s.Connections)
-		}
-	})
-	t.Run("is closed when nothing comes", func(t *testing.T) {
-		l, _, host := sshd(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.Keepalive = 20 * time.Millisecond })
-		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-		eventually(t, "a session is open", func() bool { return spareOf(l) != nil })
-		c := spareOf(l).conn
-		l.pool.mu.Lock()
-		c.lastUse -= spareIdle
-		l.pool.mu.Unlock()
-		eventually(t, "it is closed", func() bool { return spareOf(l) == nil && l.Stats().Sessions == 0 })
-		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-	})
-	t.Run("is not opened on a hop", func(t *testing.T) {
-		l, _, host := hops(t, sshtest.OpenSSHOptions{}, func(o *Options) { o.Keepalive = 20 * time.Millisecond })
-		finished(t, l.Run(t.Context(), job(host, line("sleep 0.3"))), 0)
-		l.pool.mu.Lock()
-		defer l.pool.mu.Unlock()
-		for key, h := range l.pool.hosts {
-			for _, c := range h.conns {
-				if c.open > 0 && key.alias != host.Alias {
-					t.Errorf("%d sessions on %s", c.open, key.alias)
-				}
-			}
-		}
-	})
 }
 
 func TestConnectionsGrowOnDemand(t *testing.T) {
@@ -288,18 +225,36 @@ func TestHalfOpenConnection(t *testing.T) {
 		o.Keepalive, o.KeepaliveReply, o.ConnectTimeout = 200*time.Millisecond, 500*time.Millisecond, time.Second
 	}
 	s := sshtest.StartOpenSSH(t, sshtest.OpenSSHOptions{})
-	t.Run("idle", func(t *testing.T) {
-		p := sshtest.StartProxy(t, s.Addr, 0)
-		l := newLab(t, s.Key, []string{known(p.Addr(), s)}, quick)
-		host := target(login(t), p.Addr())
-		finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
-		p.Freeze()
-		failed(t, l.Run(t.Context(), job(host, line("true"))), tool.NotStarted, tool.FailConnectTimeout)
-		p.Thaw()
-		eventually(t, "it works again", func() bool {
-			return l.Run(t.Context(), job(host, line("true"))).Outcome == tool.Finished
+	for _, tc := range []struct {
+		name    string
+		spare   bool
+		outcome tool.Outcome
+		code    tool.FailureCode
+	}{
+		{"idle", false, tool.NotStarted, tool.FailConnectTimeout},
+		// What is sent on it at once may have arrived before the network went.
+		{"idle, with a session opened ahead", true, tool.Unknown, tool.FailDropped},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := sshtest.StartProxy(t, s.Addr, 0)
+			l := newLab(t, s.Key, []string{known(p.Addr(), s)}, quick)
+			host := target(login(t), p.Addr())
+			finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+			eventually(t, "a session is open, or none is", func() bool {
+				return onlyConn(l, func(c *conn) bool {
+					c.noSpare = !tc.spare
+					c.poke()
+					return c.coming == nil && (c.spare != nil) == tc.spare
+				})
+			})
+			p.Freeze()
+			failed(t, l.Run(t.Context(), job(host, line("true"))), tc.outcome, tc.code)
+			p.Thaw()
+			eventually(t, "it works again", func() bool {
+				return l.Run(t.Context(), job(host, line("true"))).Outcome == tool.Finished
+			})
 		})
-	})
+	}
 	t.Run("running", func(t *testing.T) {
 		p := sshtest.StartProxy(t, s.Addr, 0)
 		l := newLab(t, s.Key, []string{known(p.Addr(), s)}, quick)

@@ -52,7 +52,8 @@ var (
 	errNoSessions = errors.New("the server opens no session")
 	// errOpening: the server opens no further session on this connection.
 	errOpening = errors.New("session not opened")
-	// errBroken: the connection, or the session opened ahead, was gone.
+	// errBroken: the connection, or the session opened ahead, was gone or not
+	// good any more.
 	errBroken = errors.New("connection lost")
 )
 
@@ -75,6 +76,7 @@ type command struct {
 type session struct {
 	conn    *conn
 	channel ssh.Channel // once opened
+	ahead   bool        // it was opened before there was a command for it
 	cmd     command
 
 	stage   atomic.Int32
@@ -126,11 +128,13 @@ func (c *conn) start(cmd command) *session {
 
 // open opens the channel, and has serve take what the server says on it.
 func (s *session) open() error {
+	s.conn.e.pool.asking(s.conn)
+	began := time.Now()
 	o := s.conn.openChannel("session", nil)
+	s.conn.e.pool.asked(s.conn, o.err == nil, time.Since(began))
 	if o.err != nil {
 		return o.err
 	}
-	s.conn.e.pool.opened(s.conn)
 	s.channel = o.ch
 	s.conn.spawn(func() { s.serve(o.reqs) })
 	return nil
@@ -158,9 +162,9 @@ func (s *session) run() {
 	switch {
 	case err == nil && !ok:
 		s.stage.Store(stageRefused)
-		err = errExecRefused
+		err = s.refused()
 	case err == nil:
-		s.conn.e.pool.free(s.conn, ended)
+		s.conn.e.pool.accepted(s.conn, ended)
 	}
 	s.conn.wire.relax()
 	s.started <- err
@@ -168,6 +172,16 @@ func (s *session) run() {
 		s.feed()
 		s.read(s.channel, s.stdout, s.cmd.onOutput)
 	}
+}
+
+// refused says what the server's refusal to run the command means: nothing ran,
+// and on a session that was opened ahead that may be for its age.
+func (s *session) refused() error {
+	s.conn.e.pool.doubtSpare(s.conn, s.ahead)
+	if s.ahead {
+		return fmt.Errorf("%w: %v", errBroken, errExecRefused)
+	}
+	return errExecRefused
 }
 
 // request is what the server is asked for.
@@ -277,7 +291,7 @@ func (s *session) giveBack() {
 	case !s.hasExited():
 		s.conn.ending.Add(1)
 	}
-	s.conn.e.pool.ended(s.conn)
+	s.conn.e.pool.ended(s.conn, s.stage.Load() != stageOpening && s.cmd.subsystem == "")
 }
 
 func (s *session) handle(r *ssh.Request) {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -44,8 +45,9 @@ type Faults struct {
 	// Exec, when set, is asked first. It has the command's channel to itself
 	// and reports whether it has dealt with the command.
 	Exec func(command string, ch ssh.Channel) bool
-	// RefuseExec answers no to every command.
-	RefuseExec bool
+	// Refuse, when set, is asked before everything that a client asks of a session,
+	// and reports whether the answer is no. Sessions are numbered from 1.
+	Refuse func(session int, r *ssh.Request) bool
 	// NoReply leaves global requests, such as keepalives, unanswered.
 	NoReply bool
 }
@@ -58,6 +60,7 @@ type Server struct {
 	config   *ssh.ServerConfig
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
+	sessions atomic.Int32 // that were ever opened
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // nil once closed
@@ -209,11 +212,12 @@ func (s *Server) open(ctx context.Context, ch ssh.NewChannel, free chan struct{}
 	if err != nil {
 		return
 	}
+	number := int(s.sessions.Add(1))
 	if s.o.Faults.Open != nil {
 		s.o.Faults.Open(c)
 	}
 	sessions.Go(func() {
-		s.session(ctx, c, reqs)
+		s.session(ctx, number, c, reqs)
 		if free != nil {
 			free <- struct{}{}
 		}

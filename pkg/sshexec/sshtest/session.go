@@ -23,7 +23,7 @@ var signals = map[string]syscall.Signal{
 
 // session serves one session channel: one command, and signals to it, or SFTP.
 // As with sshd, a client that goes away does not end the command.
-func (s *Server) session(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.Request) {
+func (s *Server) session(ctx context.Context, number int, ch ssh.Channel, reqs <-chan *ssh.Request) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	p := &process{ch: ch, dir: s.o.Dir, gone: make(chan struct{})}
@@ -31,7 +31,8 @@ func (s *Server) session(ctx context.Context, ch ssh.Channel, reqs <-chan *ssh.R
 	for r := range reqs {
 		ok := false
 		switch {
-		case r.Type == "exec" && p.command == "" && !s.o.Faults.RefuseExec:
+		case s.o.Faults.Refuse != nil && s.o.Faults.Refuse(number, r):
+		case r.Type == "exec" && p.command == "":
 			var m struct{ Command string }
 			ok = ssh.Unmarshal(r.Payload, &m) == nil
 			p.command = m.Command
