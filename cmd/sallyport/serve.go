@@ -5,8 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -92,7 +96,7 @@ func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	set := s.config.Load().Settings
 	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: version, Gateway: s.gateway, Logger: s.log, Behind: s.engine.Behind})
 	if set.Transport == "stdio" {
-		return server.ServeStdio(ctx, localCaller(set.Subject), c.InOrStdin(), c.OutOrStdout())
+		return server.ServeStdio(ctx, localCaller(set.Subject), pollable(c.InOrStdin()), c.OutOrStdout())
 	}
 	o, err := httpOptions(set)
 	if err != nil {
@@ -103,6 +107,26 @@ func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	return server.ListenAndServe(ctx, o, func(addr net.Addr) {
 		s.log.Info("serving", "url", fmt.Sprintf("http://%s/mcp", addr), "tokens", len(o.Tokens))
 	})
+}
+
+// pollable is a pipe from the client opened once more, for a read to wait in the
+// runtime's poller instead of keeping a thread, which every message would have to
+// wake first, and which would then have to wake another. Only a file of our own
+// may be non-blocking: the one that we were given, others may share. What cannot
+// be opened again, a socket say, is read as it is.
+func pollable(in io.Reader) io.Reader {
+	f, ok := in.(*os.File)
+	if !ok {
+		return in
+	}
+	if st, err := f.Stat(); err != nil || st.Mode().Type() != fs.ModeNamedPipe {
+		return in
+	}
+	own, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return in
+	}
+	return own
 }
 
 func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
