@@ -23,6 +23,7 @@ import (
 type Document struct {
 	value ast.Value
 	input Input // what of it is known to be an input
+	sent  bool  // the value is the input, as a gateway sends it, and no more
 	// ID is of the decision whose record it comes from; empty for other inputs.
 	ID string
 	// Decided is what that record says came of it; nil if it says nothing.
@@ -33,7 +34,7 @@ type Document struct {
 }
 
 // Document is the input as a document of its own.
-func (in Input) Document() Document { return Document{value: in.Value(), input: in} }
+func (in Input) Document() Document { return Document{value: in.Value(), input: in, sent: true} }
 
 // JSON is the document as it was written.
 func (d Document) JSON() (json.RawMessage, error) {
@@ -260,7 +261,7 @@ func (e *Engine) Ask(ctx context.Context, d Document) (Answer, error) {
 }
 
 func (e *Engine) ask(ctx context.Context, q question, d Document) Answer {
-	rec := record{began: e.now(), input: d.input, value: d.value, bundles: q.revision.bundles}
+	rec := record{began: e.now(), input: d.input, value: d.value, asWritten: !d.sent, bundles: q.revision.bundles}
 	e.evaluate(ctx, q.revision, q.txn, &rec)
 	a := Answer{result: *rec.result}
 	a.Allow, a.Reasons = rec.decision.Allow, rec.decision.Reasons

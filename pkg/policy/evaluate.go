@@ -70,6 +70,18 @@ func prepare(ctx context.Context, query string, c *ast.Compiler, store storage.S
 	return &pq, nil
 }
 
+// prepareOpen is [prepare] for a query that leaves open what goes on beside a call.
+func prepareOpen(ctx context.Context, query string, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*rego.PreparedPartialQuery, error) {
+	pq, err := rego.New(
+		rego.Query(query), rego.Compiler(c), rego.Store(store), rego.Transaction(txn),
+		rego.StrictBuiltinErrors(true), rego.Unknowns([]string{"input." + meanwhile[0]}),
+	).PrepareForPartial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("query %s: %w", query, err)
+	}
+	return &pq, nil
+}
+
 // asTerm keeps a result as OPA's own value instead of converting it.
 func asTerm(t *ast.Term, _ *rego.EvalContext) (any, error) { return t, nil }
 
@@ -113,16 +125,34 @@ var (
 	errTimeout     = errors.New("no answer in time")
 )
 
-// run evaluates under the deadline. OPA does not watch the context when it is
+// deadline ends an evaluation in time. OPA does not watch the context when it is
 // given a canceller of ours, which saves a goroutine for each decision.
-func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
-	cancel := topdown.NewCancel()
-	deadline := time.AfterFunc(v.timeout, cancel.Cancel)
-	defer deadline.Stop()
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, cancel.Cancel)
-		defer stop()
+func (v evaluation) deadline(ctx context.Context) (cancel topdown.Cancel, stop func()) {
+	cancel = topdown.NewCancel()
+	timer := time.AfterFunc(v.timeout, cancel.Cancel)
+	if ctx.Done() == nil {
+		return cancel, func() { timer.Stop() }
 	}
+	unwatch := context.AfterFunc(ctx, cancel.Cancel)
+	return cancel, func() {
+		timer.Stop()
+		unwatch()
+	}
+}
+
+// leave evaluates what does not depend on what goes on and gives what is left.
+func (v evaluation) leave(ctx context.Context, query *rego.PreparedPartialQuery) (*rego.PartialQueries, error) {
+	cancel, stop := v.deadline(ctx)
+	defer stop()
+	return query.Partial(ctx,
+		rego.EvalParsedInput(v.input), rego.EvalTransaction(v.txn), rego.EvalTime(v.now), rego.EvalExternalCancel(cancel),
+		rego.EvalInterQueryBuiltinValueCache(v.values))
+}
+
+// run evaluates under the deadline.
+func (v evaluation) run(ctx context.Context) (*ast.Term, error) {
+	cancel, stop := v.deadline(ctx)
+	defer stop()
 	rules := newRuleCache(v.recall)
 	defer rules.Pop()
 	rs, err := v.query.Eval(ctx, v.options(cancel, rules)...)
@@ -162,11 +192,18 @@ func evalError(ctx context.Context, err error) error {
 
 // evaluate asks the active revision and reads its decision into the record.
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
-	if rec.value == nil {
-		rec.value = rec.input.Value()
-	}
+	began := time.Now()
 	v := e.question(r, txn, rec)
-	v.recall = r.known.of(ctx, v, rec.input)
+	if v.recall = r.known.of(ctx, v, rec); v.recall != nil {
+		if term := v.recall.granted(); term != nil {
+			rec.took = time.Since(began)
+			rec.read(term)
+			return
+		}
+	}
+	if v.input == nil {
+		v.input = rec.input.Value()
+	}
 	v.ask(ctx, rec)
 }
 
@@ -191,12 +228,17 @@ func (v evaluation) ask(ctx context.Context, rec *record) {
 		rec.fail(failureOf(ctx, err), err)
 		return
 	}
+	rec.read(term)
+}
+
+// read takes over the value of the entry point.
+func (r *record) read(term *ast.Term) {
 	result, err := readResult(term.Value)
 	if err != nil {
-		rec.fail(failMalformed, err)
+		r.fail(failMalformed, err)
 		return
 	}
-	rec.decide(result)
+	r.decide(result)
 }
 
 func failureOf(ctx context.Context, err error) failure {

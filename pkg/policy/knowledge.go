@@ -34,11 +34,14 @@ func newKnowledge(ctx context.Context, c *ast.Compiler, store storage.Store, txn
 	return k, err
 }
 
-// of is what is known that bears on an input. Where the input's text says less
-// than the input, two that differ could be taken for one; of those nothing is
-// known.
-func (k *knowledge) of(ctx context.Context, v evaluation, in Input) *recall {
-	text, err := json.Marshal(in)
+// of is what is known that bears on the input of a record. Where the input's text
+// says less than what is judged, two that differ could be taken for one; of those
+// nothing is known.
+func (k *knowledge) of(ctx context.Context, v evaluation, rec *record) *recall {
+	if rec.asWritten {
+		return nil
+	}
+	text, err := json.Marshal(rec.input)
 	if err != nil || bytes.Contains(text, notUTF8) {
 		return nil
 	}

@@ -23,7 +23,7 @@ func TestKnowledgeOfBytes(t *testing.T) {
 		"/srv/\xff":     false,
 		"/srv/\xfe\xff": false,
 	} {
-		if got := k.of(t.Context(), evaluation{}, named(path)) != nil; got != known {
+		if got := k.of(t.Context(), evaluation{}, &record{input: named(path)}) != nil; got != known {
 			t.Errorf("%q: is known is %v", path, got)
 		}
 	}

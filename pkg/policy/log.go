@@ -23,17 +23,19 @@ type Log interface {
 
 // record is a decision on its way to the log.
 type record struct {
-	id       string
-	began    time.Time
-	took     time.Duration // of the evaluation
-	input    Input
-	value    ast.Value // the input as evaluated; nil if nothing was
-	mark     Mark
-	bundles  map[string]string
-	lag      *lag // of those, if there is any
-	result   *result
-	err      error
-	decision tool.Decision
+	id    string
+	began time.Time
+	took  time.Duration // of the evaluation
+	input Input
+	value ast.Value // what is judged; nil for the input
+	// asWritten says that the value may be more, or other, than the input.
+	asWritten bool
+	mark      Mark
+	bundles   map[string]string
+	lag       *lag // of those, if there is any
+	result    *result
+	err       error
+	decision  tool.Decision
 }
 
 // decide takes over what policy said, within the caller's wishes.

@@ -77,12 +77,15 @@ func (p *spot) forget(found [][]byte) {
 	}
 }
 
+// odd begins what is not JSON.
+const odd = '!'
+
 // odd has the places below one that is no object tell of what is there instead,
 // as no JSON could: it is not the same as an object without them.
 func (p *spot) odd(text []byte, found [][]byte) {
 	for _, below := range p.below {
 		if below.number > 0 {
-			found[below.number-1] = slices.Concat([]byte{'!'}, text)
+			found[below.number-1] = slices.Concat([]byte{odd}, text)
 		}
 		below.odd(text, found)
 	}

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
@@ -9,12 +11,14 @@ import (
 // the rules that look at the host have to be asked.
 //
 // Only rules are remembered whose value cannot depend on who asks for it or in
-// what order: sets, and rules that have one constant value or none. It is those
-// that the entry point's own package refers to; what they depend on need not be
-// looked up once they are known.
+// what order: sets, rules with one definition, and rules that have one constant
+// value or none. It is those that the entry point's own package refers to; what
+// they depend on need not be looked up once they are known. And it is the first
+// choice of the entry point, see [firstChoice].
 type ruleMemo struct {
 	rules  map[uint64][]*steadyRule // by the hash of their reference
 	count  int                      // of the rules
+	first  *steadyRule              // what the entry point is wherever it has a value; or nil
 	values *memo[ruleKey, *ast.Term]
 }
 
@@ -30,10 +34,6 @@ type ruleKey struct {
 	on   digest
 }
 
-// meanwhile is what goes on beside a call. It is another with almost every call,
-// so what rules make of it is found out more quickly than it is found again.
-var meanwhile = []string{"usage"}
-
 // newRuleMemo remembers within so many bytes.
 func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 	m := &ruleMemo{rules: map[uint64][]*steadyRule{}, values: newMemo[ruleKey, *ast.Term](room)}
@@ -43,12 +43,94 @@ func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 			return nil, err
 		}
 		if steady(s.compiler, ref) && !looked.at.whole && !readsOf(s.compiler, ref).touches(meanwhile) {
-			h := hashOf(ref)
-			m.rules[h] = append(m.rules[h], &steadyRule{m.count, ref, looked})
-			m.count++
+			m.add(ref, looked)
 		}
 	}
-	return m, nil
+	return m, m.addFirst(s)
+}
+
+func (m *ruleMemo) add(ref ast.Ref, looked looks) *steadyRule {
+	rule, h := &steadyRule{m.count, ref, looked}, hashOf(ref)
+	m.rules[h] = append(m.rules[h], rule)
+	m.count++
+	return rule
+}
+
+// addFirst adds the rule that the entry point is wherever that has a value, if
+// there is one and calls can be alike in all that it depends on: most decisions
+// then are that value, and OPA need not be asked at all.
+func (m *ruleMemo) addFirst(s *survey) error {
+	ref := firstChoice(s.compiler, entryRef)
+	if ref == nil || !steady(s.compiler, ref) {
+		return nil
+	}
+	looked, err := s.looksOf(ref)
+	if err == nil && s.recur(looked) {
+		m.first = m.add(ref, looked)
+	}
+	return err
+}
+
+// firstChoice is the rule of the same package whose value another one takes over
+// wherever it has one; nil if there is none.
+//
+//	decision := granted if { granted } else := refused
+func firstChoice(c *ast.Compiler, ref ast.Ref) ast.Ref {
+	rules := c.GetRulesExact(ref)
+	if len(rules) != 1 || rules[0].Default || len(rules[0].Head.Args) > 0 || rules[0].Head.RuleKind() == ast.MultiValue {
+		return nil
+	}
+	var first ast.Ref
+	for _, expr := range rules[0].Body {
+		chosen := chosenBy(expr, rules[0].Head.Value)
+		if chosen == nil || first != nil && !first.Equal(chosen) {
+			return nil
+		}
+		first = chosen
+	}
+	if !assigns(rules[0]) || !first.HasPrefix(ref[:len(ref)-1]) {
+		return nil
+	}
+	return first
+}
+
+// chosenBy is the document that an expression demands, or gives to the value.
+func chosenBy(expr *ast.Expr, value *ast.Term) ast.Ref {
+	if expr.Negated || len(expr.With) > 0 {
+		return nil
+	}
+	chosen, ok := expr.Terms.(*ast.Term)
+	if expr.IsEquality() {
+		chosen, ok = expr.Operand(1), expr.Operand(0).Equal(value)
+	}
+	if !ok {
+		return nil
+	}
+	ref, _ := chosen.Value.(ast.Ref)
+	return ref
+}
+
+// assigns says that a rule's body gives the rule its value.
+func assigns(rule *ast.Rule) bool {
+	return slices.ContainsFunc(rule.Body, (*ast.Expr).IsEquality)
+}
+
+// passing is what is another with each call, beside what goes on.
+var passing = [][]string{{"now"}, {"call", "id"}}
+
+// recur says whether another call may be alike in all of this.
+func (s *survey) recur(l looks) bool {
+	if l.at.whole || l.at.touches(meanwhile) || touchesAny(l.at, passing) {
+		return false
+	}
+	return !slices.ContainsFunc(l.small, func(i int) bool {
+		doc := s.small[i]
+		return doc.reads.touches(meanwhile) && doc.open == nil || touchesAny(doc.reads, passing)
+	})
+}
+
+func touchesAny(r *reads, places [][]string) bool {
+	return slices.ContainsFunc(places, r.touches)
 }
 
 // referred are the documents of other packages that a package refers to.
@@ -88,6 +170,7 @@ func steady(c *ast.Compiler, ref ast.Ref) bool {
 		case r.Default || r.Else != nil || len(h.Args) > 0 || !ref.IsGround():
 			return false
 		case h.RuleKind() == ast.MultiValue:
+		case len(rules) == 1 && h.Key == nil:
 		case h.Key != nil || !ast.IsConstant(h.Value.Value) || !h.Value.Equal(rules[0].Head.Value):
 			return false
 		}
@@ -120,6 +203,23 @@ func (r *recall) get(ref ast.Ref, hash uint64) (*ast.Term, bool) {
 	}
 	value, known := r.memo.values.get(key)
 	return value, known && value == nil
+}
+
+// granted is the first choice of the entry point, if its value is known. Nothing is
+// told by one that is false: then the entry point is something else.
+func (r *recall) granted() *ast.Term {
+	if r.memo.first == nil {
+		return nil
+	}
+	key, ok := r.keyOf(r.memo.first)
+	if !ok {
+		return nil
+	}
+	value, _ := r.memo.values.get(key)
+	if value == nil || value.Value.Compare(ast.Boolean(false)) == 0 {
+		return nil
+	}
+	return value
 }
 
 // note takes down a rule's value until it is known that the decision holds: an

@@ -22,18 +22,26 @@ import (
 type survey struct {
 	compiler *ast.Compiler
 	prepare  func(query string) (*rego.PreparedEvalQuery, error)
-	small    []smallDoc
-	index    map[string]int // of small documents, by reference; or one of the below
-	places   places         // all that anything of the survey looks at
-	room     int            // for what is remembered of a small document, in bytes
+	// prepareOpen is for a query that leaves open what goes on.
+	prepareOpen func(query string) (*rego.PreparedPartialQuery, error)
+	small       []smallDoc
+	index       map[string]int // of small documents, by reference; or one of the below
+	places      places         // all that anything of the survey looks at
+	room        int            // for what is remembered of a small document, in bytes
 }
 
 // newSurvey begins a survey of what is active. What it is asked to look into it
 // prepares within the transaction.
 func newSurvey(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction, room int) *survey {
-	return &survey{compiler: c, index: map[string]int{}, room: room, prepare: func(query string) (*rego.PreparedEvalQuery, error) {
-		return prepare(ctx, query, c, store, txn)
-	}}
+	return &survey{
+		compiler: c, index: map[string]int{}, room: room,
+		prepare: func(query string) (*rego.PreparedEvalQuery, error) {
+			return prepare(ctx, query, c, store, txn)
+		},
+		prepareOpen: func(query string) (*rego.PreparedPartialQuery, error) {
+			return prepareOpen(ctx, query, c, store, txn)
+		},
+	}
 }
 
 // smallDoc is a small document that a larger one refers to.
@@ -42,6 +50,7 @@ type smallDoc struct {
 	at    []int // the same, in survey.places
 	query *rego.PreparedEvalQuery
 	known *memo[digest, digest] // what it looks at -> its value
+	open  *openFact             // nil: it is asked as a whole
 }
 
 // What else a document may be in the index.
@@ -146,8 +155,12 @@ func (s *survey) classify(rule *ast.Rule) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		open, err := s.openFactOf(document, looked)
+		if err != nil {
+			return 0, err
+		}
 		s.index[name] = len(s.small)
-		s.small = append(s.small, smallDoc{looked, s.places.of(looked), query, newMemo[digest, digest](s.room)})
+		s.small = append(s.small, smallDoc{looked, s.places.of(looked), query, newMemo[digest, digest](s.room), open})
 	}
 	return s.index[name], nil
 }
@@ -156,6 +169,7 @@ func (s *survey) classify(rule *ast.Rule) (int, error) {
 type moment struct {
 	survey *survey
 	ask    func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error)
+	leave  func(query *rego.PreparedPartialQuery, input []byte) (*rego.PartialQueries, error)
 	input  []byte
 	found  [][]byte  // what is at survey.places; nil until it is needed
 	values []*digest // of small documents; nil until they are needed
@@ -164,10 +178,17 @@ type moment struct {
 
 // newMoment looks at an input, through the eyes of an evaluation.
 func (s *survey) newMoment(ctx context.Context, v evaluation, input []byte) *moment {
-	return &moment{survey: s, input: input, values: make([]*digest, len(s.small)), ask: func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error) {
-		v.query, v.input = query, valueOf(input).Value
-		return v.run(ctx)
-	}}
+	return &moment{
+		survey: s, input: input, values: make([]*digest, len(s.small)),
+		ask: func(query *rego.PreparedEvalQuery, input []byte) (*ast.Term, error) {
+			v.query, v.input = query, valueOf(input).Value
+			return v.run(ctx)
+		},
+		leave: func(query *rego.PreparedPartialQuery, input []byte) (*rego.PartialQueries, error) {
+			v.input = valueOf(input).Value
+			return v.leave(ctx, query)
+		},
+	}
 }
 
 // key is a digest of all that a document depends on. There is none where that
@@ -187,18 +208,25 @@ func (m *moment) key(l looks) (digest, bool) {
 
 // write adds what is at places to a digest, each with its length before it.
 func (m *moment) write(h hash.Hash, places []int) {
-	if m.found == nil {
-		m.found = m.survey.places.in(m.input)
-	}
 	var length [8]byte
 	for _, i := range places {
-		binary.BigEndian.PutUint64(length[:], uint64(len(m.found[i])))
+		text := m.at()[i]
+		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
 		h.Write(length[:])
-		h.Write(m.found[i])
+		h.Write(text)
 	}
 }
 
-// value is the digest of what a small document is for the input.
+// at is what the input has at each place of the survey.
+func (m *moment) at() [][]byte {
+	if m.found == nil {
+		m.found = m.survey.places.in(m.input)
+	}
+	return m.found
+}
+
+// value is the digest of what a small document is for the input. There is none
+// where that cannot be found out.
 func (m *moment) value(i int) (digest, bool) {
 	if m.values[i] != nil {
 		return *m.values[i], true
@@ -206,22 +234,66 @@ func (m *moment) value(i int) (digest, bool) {
 	if m.broken {
 		return digest{}, false
 	}
-	doc := m.survey.small[i]
-	h := sha256.New()
-	m.write(h, doc.at)
-	key := digest(h.Sum(nil))
-	value, known := doc.known.get(key)
-	if !known {
-		term, err := m.ask(doc.query, doc.reads.prune(nil, m.input))
-		switch {
-		case err == nil:
-			value = sha256.Sum256([]byte(term.String()))
-		case !errors.Is(err, errUndefined): // undefined is the zero digest
-			m.broken = true // one that takes too long is waited for once
-			return digest{}, false
-		}
-		doc.known.put(key, value, len(key)+len(value))
+	doc := &m.survey.small[i]
+	value, ok := m.openValue(doc)
+	if !ok {
+		value, ok = m.wholeValue(doc)
 	}
-	m.values[i] = &value
+	if ok {
+		m.values[i] = &value
+	}
+	return value, ok
+}
+
+// wholeValue asks the document, unless it was asked the same before.
+func (m *moment) wholeValue(doc *smallDoc) (digest, bool) {
+	key := m.digestAt(doc.at)
+	value, known := doc.known.get(key)
+	if known {
+		return value, true
+	}
+	term, err := m.ask(doc.query, doc.reads.prune(nil, m.input))
+	switch {
+	case err == nil:
+		value = digestOfValue(term)
+	case !errors.Is(err, errUndefined): // undefined is the zero digest
+		m.broken = true // one that takes too long is waited for once
+		return digest{}, false
+	}
+	doc.known.put(key, value, len(key)+len(value))
 	return value, true
 }
+
+// openValue finds out what is left of the document when what goes on is left
+// open, unless it is known, and then whether that holds.
+func (m *moment) openValue(doc *smallDoc) (digest, bool) {
+	open := doc.open
+	if open == nil {
+		return digest{}, false
+	}
+	key := m.digestAt(open.at)
+	left, known := open.left.get(key)
+	if !known {
+		q, err := m.leave(open.query, open.reads.prune(nil, m.input))
+		if err != nil {
+			return digest{}, false
+		}
+		left = m.survey.places.remainderOf(q)
+		open.left.put(key, left, left.size())
+	}
+	switch {
+	case left == nil:
+		return digest{}, false
+	case left.hold(m.at()):
+		return open.value, true
+	}
+	return digest{}, true
+}
+
+func (m *moment) digestAt(places []int) digest {
+	h := sha256.New()
+	m.write(h, places)
+	return digest(h.Sum(nil))
+}
+
+func digestOfValue(t *ast.Term) digest { return sha256.Sum256([]byte(t.String())) }

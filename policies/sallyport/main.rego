@@ -17,7 +17,11 @@ import data.sallyport.network
 #   What a call may do and under which limits, or why it may not. Reasons are
 #   looked for only when there is something to explain.
 # entrypoint: true
-decision := {
+decision := granted if {
+	granted
+} else := refused
+
+granted := {
 	"allow": true,
 	"reasons": [],
 	"limits": limit.limits,
@@ -32,7 +36,9 @@ decision := {
 	command.permit
 	count(command.deny) == 0
 	[word | some word in data.custom[_].deny] == []
-} else := {
+}
+
+refused := {
 	"allow": false,
 	"reasons": sort(reasons),
 	"limits": in_force,
