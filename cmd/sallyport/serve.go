@@ -5,18 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/pkg/config"
@@ -101,7 +96,7 @@ func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	set := s.config.Load().Settings
 	server := mcpserver.New(mcpserver.Options{Name: "sallyport", Version: version, Gateway: s.gateway, Logger: s.log, Behind: s.engine.Behind})
 	if set.Transport == "stdio" {
-		return server.ServeStdio(ctx, localCaller(set.Subject), c.InOrStdin(), c.OutOrStdout())
+		return server.ServeStdio(ctx, localCaller(set.Subject), pollable(c.InOrStdin()), c.OutOrStdout())
 	}
 	o, err := httpOptions(set)
 	if err != nil {
@@ -112,6 +107,26 @@ func (s *stack) serve(ctx context.Context, c *cobra.Command) error {
 	return server.ListenAndServe(ctx, o, func(addr net.Addr) {
 		s.log.Info("serving", "url", fmt.Sprintf("http://%s/mcp", addr), "tokens", len(o.Tokens))
 	})
+}
+
+// pollable is a pipe from the client opened once more, for a read to wait in the
+// runtime's poller instead of keeping a thread, which every message would have to
+// wake first, and which would then have to wake another. Only a file of our own
+// may be non-blocking: the one that we were given, others may share. What cannot
+// be opened again, a socket say, is read as it is.
+func pollable(in io.Reader) io.Reader {
+	f, ok := in.(*os.File)
+	if !ok {
+		return in
+	}
+	if st, err := f.Stat(); err != nil || st.Mode().Type() != fs.ModeNamedPipe {
+		return in
+	}
+	own, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return in
+	}
+	return own
 }
 
 func httpOptions(set config.Settings) (mcpserver.HTTPOptions, error) {
@@ -136,119 +151,4 @@ func tokensOf(set config.Settings) ([]mcpserver.Token, error) {
 		tokens = append(tokens, token)
 	}
 	return tokens, nil
-}
-
-// settle is how long the files must rest before they are read: editors and
-// config maps write several at once.
-const settle = 300 * time.Millisecond
-
-// reloadOnChange loads the configuration again at SIGHUP and when one of its
-// files changes, until ctx is done.
-func (s *stack) reloadOnChange(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	files := s.watchFiles()
-	defer files.close()
-	rest := time.NewTimer(settle)
-	rest.Stop()
-	// Loading takes twice the memory that it leaves in use.
-	debug.FreeOSMemory()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			s.reloadFor(ctx, "SIGHUP")
-		case e := <-files.changes:
-			if s.isRead(e.Name) {
-				files.add(e.Name)
-				rest.Reset(settle)
-			}
-		case err := <-files.problems:
-			s.log.Warn("watching files", "problem", err)
-		case <-rest.C:
-			s.reloadFor(ctx, "file change")
-		}
-	}
-}
-
-// isRead says that the configuration is read from a file, directly or through
-// the link of a ConfigMap.
-func (s *stack) isRead(file string) bool {
-	conf := s.config.Load()
-	return strings.HasSuffix(file, ".yml") || filepath.Base(file) == configMapLink ||
-		slices.Contains(conf.KnownHosts(), file) ||
-		slices.ContainsFunc(bundlePaths(conf), func(path string) bool {
-			return file == path || strings.HasPrefix(file, path+string(filepath.Separator))
-		})
-}
-
-// bundlePaths are where the bundles are that do not come with the program.
-func bundlePaths(conf *config.Config) []string {
-	paths := slices.Clone(conf.Settings.Policy.Custom)
-	if main := conf.Settings.Policy.Bundle; main != "" {
-		paths = append(paths, main)
-	}
-	for _, b := range conf.Settings.Policy.Bundles {
-		if b.Path != "" {
-			paths = append(paths, b.Path)
-		}
-	}
-	return paths
-}
-
-// configMapLink is what Kubernetes swaps when a mounted ConfigMap changes.
-const configMapLink = "..data"
-
-// reloadFor reloads; how it went is in the log and in the audit stream.
-func (s *stack) reloadFor(ctx context.Context, why string) { _, _ = s.gateway.Reload(ctx, why) }
-
-// fileWatch is a watch on a directory. Without one its channels are nil, so
-// that nothing ever comes from them.
-type fileWatch struct {
-	changes  <-chan fsnotify.Event
-	problems <-chan error
-	// add watches a new directory, too; a file is none.
-	add   func(path string)
-	close func()
-}
-
-func (s *stack) watchFiles() fileWatch {
-	conf := s.config.Load()
-	dirs := []string{conf.Dir}
-	for _, file := range conf.KnownHosts() {
-		dirs = append(dirs, filepath.Dir(file))
-	}
-	for _, path := range bundlePaths(conf) {
-		dirs = append(dirs, filepath.Dir(path))
-		dirs = append(dirs, directoriesIn(path)...)
-	}
-	w, err := fsnotify.NewWatcher()
-	for _, dir := range dirs {
-		if err == nil {
-			err = w.Add(dir)
-		}
-	}
-	if err != nil {
-		s.log.Warn("files are not watched; send SIGHUP after a change", "dirs", dirs, "problem", err)
-		return fileWatch{add: func(string) {}, close: func() {}}
-	}
-	return fileWatch{w.Events, w.Errors, func(path string) {
-		for _, dir := range directoriesIn(path) {
-			_ = w.Add(dir) // it may have gone again
-		}
-	}, func() { w.Close() }}
-}
-
-// directoriesIn are a directory and those below it.
-func directoriesIn(path string) []string {
-	var dirs []string
-	_ = filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return nil
-	})
-	return dirs
 }

@@ -42,6 +42,7 @@ type stack struct {
 	gateway    *gateway.Gateway
 	server     atomic.Pointer[mcpserver.Server] // nil until it serves
 	log        *slog.Logger
+	seen       []sight // of what the configuration is read from, at the start
 	closers    []io.Closer
 }
 
@@ -63,6 +64,7 @@ func assemble(ctx context.Context, o stackOptions) (*stack, error) {
 	}
 	s := &stack{load: o.load, log: newLogger(o.stderr, conf.Settings.LogLevel)}
 	s.config.Store(conf)
+	s.seen = look(s.filesRead())
 	if err := s.build(ctx, conf, o); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}

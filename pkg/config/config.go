@@ -87,7 +87,7 @@ type Config struct {
 func Load(o Options) (*Config, error) {
 	l := &loader{Options: o, report: &report{}, digest: sha256.New()}
 	c := l.load()
-	problems := l.report.sorted(l.files())
+	problems := l.report.sorted(filesIn(l.dir))
 	if l.report.failed() {
 		return nil, &Problems{List: problems, Settings: l.settled, Origins: l.origins, vault: l.vaulted}
 	}
@@ -124,6 +124,9 @@ func (c *Config) Secrets() Secrets { return Secrets{c.vault} }
 
 // Digest is the SHA-256, in hex, of the files that were loaded.
 func (c *Config) Digest() string { return c.digest }
+
+// Files are those of the configuration directory, whether they are there or not.
+func (c *Config) Files() []string { return filesIn(c.Dir) }
 
 // KnownHosts are the known_hosts files to verify host keys against: the one
 // that sallyport.yml or else policy.yml names, or else those that exist of
@@ -218,10 +221,10 @@ func (l *loader) place(file string) place {
 	return place{report: l.report, file: filepath.Join(l.dir, file)}
 }
 
-func (l *loader) files() []string {
+func filesIn(dir string) []string {
 	var files []string
 	for _, name := range []string{settingsFile, serversFile, credentialsFile, policyFile} {
-		files = append(files, filepath.Join(l.dir, name))
+		files = append(files, filepath.Join(dir, name))
 	}
 	return files
 }

@@ -43,9 +43,10 @@ type File struct {
 	patience time.Duration
 
 	mu      sync.Mutex
-	f       *os.File // nil once closed
-	regular bool     // false for a device or a pipe, which is only written to
-	size    int64    // up to here the file is whole lines; unsettled if unknown
+	f       *os.File    // nil once closed
+	itself  fs.FileInfo // of f, to know it again
+	regular bool        // false for a device or a pipe, which is only written to
+	size    int64       // up to here the file is whole lines; unsettled if unknown
 	tail    Tail
 	buf     []byte
 	before  fs.FileInfo // the file that was open before this one, until this one is settled
@@ -153,10 +154,10 @@ func (j *File) open() error {
 		return err
 	}
 	if j.f != nil {
-		j.before, _ = j.f.Stat()
+		j.before = j.itself
 		j.f.Close()
 	}
-	j.f, j.regular, j.size = f, st.Mode().IsRegular(), unsettled
+	j.f, j.itself, j.regular, j.size = f, st, st.Mode().IsRegular(), unsettled
 	return nil
 }
 
@@ -186,9 +187,6 @@ func (j *File) acquireCurrent(deadline time.Time) error {
 		return err
 	}
 	err := j.settle()
-	if err == nil {
-		err = j.checkPath()
-	}
 	if err == nil && j.opts.MaxBytes > 0 && j.size >= j.opts.MaxBytes {
 		err = j.rotate()
 	}
@@ -223,41 +221,51 @@ func lock(f *os.File, deadline time.Time) error {
 	}
 }
 
-// checkPath compares the open file with what the path leads to now.
-func (j *File) checkPath() error {
-	here, err := j.f.Stat()
-	if err != nil {
+// settle looks at the path, once: which file is there, and whether it is as the
+// last append has left it. If not, its end is put right. A file that was moved
+// away is settled likewise, before errMoved. Where nothing has happened, this
+// look, the lock, the write and the unlocking are all that an append asks of the
+// system.
+func (j *File) settle() error {
+	there, err := os.Stat(j.path)
+	switch {
+	case err == nil && os.SameFile(there, j.itself):
+		return j.settleAt(there.Size())
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	there, err := os.Stat(j.path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(here, there) {
-		return errMoved
+	here, err := j.f.Stat()
+	if err == nil {
+		err = j.settleAt(here.Size())
+	}
+	if err == nil {
+		err = errMoved
 	}
 	return err
 }
 
-// settle makes sure that the file ends with a whole line and learns which one,
-// unless nobody has touched it since the last append. An emptied or new file
-// keeps the tail of the one before it, which others may have filled and moved
-// away meanwhile.
-func (j *File) settle() error {
-	st, err := j.f.Stat()
-	if err != nil || st.Size() == j.size {
-		return err
+// settleAt makes sure that a file of this size ends with a whole line and learns
+// which one, unless nobody has touched it since the last append. An emptied or
+// new file keeps the tail of the one before it, which others may have filled and
+// moved away meanwhile.
+func (j *File) settleAt(size int64) error {
+	if size == j.size {
+		return nil
 	}
 	j.size = unsettled
-	end, err := lineEnd(j.f, st.Size())
+	r := backwards{f: j.f}
+	end, err := r.lineEnd(size)
 	if err != nil {
 		return err
 	}
-	if end < st.Size() {
-		if end, err = j.mend(end, st.Size()); err != nil {
+	if end < size {
+		if end, err = j.mend(end, size); err != nil {
 			return err
 		}
 	}
 	if end == 0 {
 		j.catchUp()
-	} else if j.tail.Last, err = lineBefore(j.f, end); err != nil {
+	} else if j.tail.Last, err = r.lineBefore(end); err != nil {
 		return err
 	}
 	j.before = nil

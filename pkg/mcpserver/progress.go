@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -12,23 +13,24 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// report passes the progress of a call on to a client that asked for it, and
-// shows every [Server.heartbeat] that the call is not dead: proxies and clients
-// give up on silence. The function that it returns first never blocks, and is
-// nil when nobody asked; done waits until everything is with the client. What
-// the call started and left running goes on being reported, where there is a way
-// to the client; done is told of it. A notification is written by us, on the
+// report passes the progress of a call on to a client that asked for it; without
+// one that did, progress is nil. Either way the client sees every
+// [Server.heartbeat] that the call is not dead: proxies and clients give up on
+// silence. Progress never blocks; done waits until everything is with the client.
+// What the call started and left running goes on being reported, where there is a
+// way to the client; done is told of it. A notification is written by us, on the
 // response that it belongs to and before the result, because mcp-go loses those
 // that are emitted shortly before the handler returns.
 func (s *Server) report(r *request) (progress func(tool.Progress), done func(running <-chan struct{})) {
+	if r.msg.progress == nil {
+		p := newPulse(r, s.heartbeat)
+		return nil, func(<-chan struct{}) { p.stop() }
+	}
 	p := &reporter{
 		request: r, ctx: r.ctx, out: r.out, begun: s.now(), now: s.now, every: s.heartbeat,
 		updates: make(chan tool.Progress, 64), quit: make(chan struct{}), gone: make(chan struct{}),
 	}
 	go p.run()
-	if r.msg.progress == nil {
-		return nil, func(<-chan struct{}) { p.stop() }
-	}
 	return p.update, func(running <-chan struct{}) {
 		p.stop()
 		if running != nil && r.later != nil {
@@ -37,6 +39,42 @@ func (s *Server) report(r *request) (progress func(tool.Progress), done func(run
 	}
 }
 
+// pulse is the signs of life from a call that nobody asked progress of. Most calls
+// end before the first: until then it is no more than a timer.
+type pulse struct {
+	request *request
+	every   time.Duration
+
+	mu   sync.Mutex // one sign at a time, and none after the end
+	next *time.Timer
+	over bool
+}
+
+func newPulse(r *request, every time.Duration) *pulse {
+	p := &pulse{request: r, every: every}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = time.AfterFunc(every, p.beat)
+	return p
+}
+
+func (p *pulse) beat() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over && p.request.ctx.Err() == nil && p.request.out.keepAlive() == nil {
+		p.next.Reset(p.every)
+	}
+}
+
+// stop waits for a sign that is being given.
+func (p *pulse) stop() {
+	p.next.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+}
+
+// reporter is the progress of a call on its way to the client.
 type reporter struct {
 	request *request
 	ctx     context.Context // for as long as anybody waits
@@ -117,13 +155,7 @@ func (p *reporter) send() {
 	if p.broken || p.ctx.Err() != nil {
 		return
 	}
-	var err error
-	if p.request.msg.progress == nil {
-		err = p.out.keepAlive()
-	} else {
-		err = p.out.notify(string(mcp.MethodNotificationProgress), p.params())
-	}
-	p.broken = err != nil
+	p.broken = p.out.notify(string(mcp.MethodNotificationProgress), p.params()) != nil
 }
 
 // params counts progress in milliseconds since the call began: the one measure

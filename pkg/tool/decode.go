@@ -37,12 +37,16 @@ func badArgument(name, message, remedy string) *ArgumentError {
 // of blanks at both ends and may hold only letters, digits, dot, underscore,
 // colon and dash; that of a connection, which may be user@host, an at sign, too.
 func Decode(raw json.RawMessage, dst any) error {
+	return decode(raw, dst, fieldsOf(reflect.TypeOf(dst).Elem()))
+}
+
+// decode is Decode into a struct whose fields are known.
+func decode(raw json.RawMessage, dst any, fields []field) error {
 	members, err := readObject(raw)
 	if err != nil {
 		return err
 	}
 	v := reflect.ValueOf(dst).Elem()
-	fields := fieldsOf(v.Type())
 	if err := noStrangers(members, fields); err != nil {
 		return err
 	}

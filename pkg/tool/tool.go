@@ -88,13 +88,14 @@ func New[A any, R Result](s Spec[A, R]) *Tool {
 	if err := s.check(); err != nil {
 		panic(fmt.Sprintf("tool: %s: %v", s.Name, err))
 	}
+	fields := fieldsOf(reflect.TypeFor[A]()) // once: reading tags takes longer than decoding
 	return &Tool{
 		Name: s.Name, Set: s.Set, Doc: s.Doc, Effect: s.Effect,
 		Input:  marshal(Schema(reflect.TypeFor[A]())),
 		Output: marshal(Schema(reflect.TypeFor[R]())),
 		Plan: func(raw json.RawMessage) (Plan, error) {
 			var args A
-			if err := Decode(raw, &args); err != nil {
+			if err := decode(raw, &args, fields); err != nil {
 				return Plan{}, err
 			}
 			plan, err := s.Plan(args)
@@ -105,7 +106,7 @@ func New[A any, R Result](s Spec[A, R]) *Tool {
 		},
 		Format: func(raw json.RawMessage, runs []Run) Result {
 			var args A
-			if err := Decode(raw, &args); err != nil {
+			if err := decode(raw, &args, fields); err != nil {
 				panic("tool: arguments that Plan accepted do not decode: " + err.Error())
 			}
 			return s.Format(args, runs)
