@@ -167,7 +167,7 @@ func BenchmarkNew(b *testing.B) {
 // machine. They are bounded, and do not grow with hosts and rules.
 func TestAllocations(t *testing.T) {
 	bounds := map[string]map[string]float64{
-		"new":   {"command": 1310, "options": 1480, "pipeline": 2120, "file": 1400},
+		"new":   {"command": 1250, "options": 1420, "pipeline": 2060, "file": 1340},
 		"again": {"command": 105, "options": 115, "pipeline": 160, "file": 115},
 	}
 	small := newEngine(t, policy.Options{Site: sizedSite(10, 10)})

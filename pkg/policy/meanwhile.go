@@ -62,6 +62,24 @@ func (s *survey) openFactOf(document ast.Ref, looked *reads) (*openFact, error) 
 	return &openFact{known, s.places.of(known), query, digestOfValue(value), newMemo[digest, *remainder](s.room)}, nil
 }
 
+// isOpenFact says that what a document looks at is one such fact: itself.
+func (s *survey) isOpenFact(l looks) bool {
+	return l.at.none() && len(l.small) == 1 && s.small[l.small[0]].open != nil
+}
+
+// openFact is the value of a rule that is one; true says that it is known to have
+// none.
+func (m *moment) openFact(rule *steadyRule) (*ast.Term, bool) {
+	i := rule.looks.small[0]
+	switch value, ok := m.value(i); {
+	case !ok:
+		return nil, false
+	case value == m.survey.small[i].open.value:
+		return rule.fact, false
+	}
+	return nil, true
+}
+
 // without is the same but for one field.
 func (r *reads) without(name string) *reads {
 	fields := maps.Clone(r.fields)

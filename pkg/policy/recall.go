@@ -26,6 +26,7 @@ type steadyRule struct {
 	index int // from 0
 	ref   ast.Ref
 	looks looks
+	fact  *ast.Term // its value wherever it has one, if it looks at what goes on; or nil
 }
 
 // ruleKey is a rule and what it depends on.
@@ -42,7 +43,10 @@ func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 		if err != nil {
 			return nil, err
 		}
-		if steady(s.compiler, ref) && !looked.at.whole && !readsOf(s.compiler, ref).touches(meanwhile) {
+		switch {
+		case s.isOpenFact(looked):
+			m.add(ref, looked).fact = constantOf(s.compiler, ref)
+		case steady(s.compiler, ref) && !looked.at.whole && !readsOf(s.compiler, ref).touches(meanwhile):
 			m.add(ref, looked)
 		}
 	}
@@ -50,7 +54,7 @@ func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 }
 
 func (m *ruleMemo) add(ref ast.Ref, looked looks) *steadyRule {
-	rule, h := &steadyRule{m.count, ref, looked}, hashOf(ref)
+	rule, h := &steadyRule{index: m.count, ref: ref, looks: looked}, hashOf(ref)
 	m.rules[h] = append(m.rules[h], rule)
 	m.count++
 	return rule
@@ -197,7 +201,14 @@ type noted struct {
 
 // get finds a rule's value; true says that it is known to have none.
 func (r *recall) get(ref ast.Ref, hash uint64) (*ast.Term, bool) {
-	key, ok := r.key(ref, hash)
+	rule := r.memo.rule(ref, hash)
+	if rule == nil {
+		return nil, false
+	}
+	if rule.fact != nil {
+		return r.at.openFact(rule)
+	}
+	key, ok := r.keyOf(rule)
 	if !ok {
 		return nil, false
 	}
@@ -225,7 +236,11 @@ func (r *recall) granted() *ast.Term {
 // note takes down a rule's value until it is known that the decision holds: an
 // evaluation that breaks leaves values behind that would not have stood.
 func (r *recall) note(ref ast.Ref, hash uint64, value *ast.Term) {
-	if key, ok := r.key(ref, hash); ok {
+	rule := r.memo.rule(ref, hash)
+	if rule == nil || rule.fact != nil {
+		return
+	}
+	if key, ok := r.keyOf(rule); ok {
 		r.noted = append(r.noted, noted{key, value})
 	}
 }
@@ -239,13 +254,14 @@ func (r *recall) keep() {
 	}
 }
 
-func (r *recall) key(ref ast.Ref, hash uint64) (ruleKey, bool) {
-	for _, rule := range r.memo.rules[hash] {
+// rule is the remembered one with a reference, or nil.
+func (m *ruleMemo) rule(ref ast.Ref, hash uint64) *steadyRule {
+	for _, rule := range m.rules[hash] {
 		if rule.ref.Equal(ref) {
-			return r.keyOf(rule)
+			return rule
 		}
 	}
-	return ruleKey{}, false
+	return nil
 }
 
 func (r *recall) keyOf(rule *steadyRule) (ruleKey, bool) {
