@@ -20,7 +20,7 @@ const (
 	leastPercent = 50
 	// mostHeap is what the heap may grow to, in bytes, unless so much lives that it
 	// takes more with leastPercent.
-	mostHeap = 96 << 20
+	mostHeap = 72 << 20
 )
 
 // Start sets the pace from now on. GOGC in the environment goes over it.

@@ -9,7 +9,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	for alive, want := range map[int64]int{
-		0: mostPercent, 1 << 20: mostPercent, 19 << 20: mostPercent, 32 << 20: 200, 48 << 20: 100, 90 << 20: leastPercent, 1 << 30: leastPercent,
+		0: mostPercent, 1 << 20: mostPercent, 14 << 20: mostPercent, 24 << 20: 200, 36 << 20: 100, 60 << 20: leastPercent, 1 << 30: leastPercent,
 	} {
 		if got := percent(alive); got != want {
 			t.Errorf("%d bytes alive: %d %%, want %d", alive, got, want)
