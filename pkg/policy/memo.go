@@ -2,8 +2,9 @@ package policy
 
 import "sync"
 
-// memo remembers what came of something within a bound: it is two halves, and when the younger one is full the older one is forgotten. What is
-// asked for again moves to the younger half, so what is in use stays.
+// memo remembers what came of something within a bound: it is two halves, and when
+// the younger one is full the older one is forgotten. What is asked for again moves
+// to the younger half, so what is in use stays.
 type memo[K comparable, V any] struct {
 	room int // in bytes, of each half
 
