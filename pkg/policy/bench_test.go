@@ -207,6 +207,24 @@ func TestAllocationsOfUsage(t *testing.T) {
 	}
 }
 
+// A fleet that is asked the same again is known host by host.
+func TestAllocationsOfFleet(t *testing.T) {
+	const hosts = 1000
+	e := newEngine(t, policy.Options{Site: sizedSite(hosts, 100)})
+	perHost := testing.AllocsPerRun(1, func() {
+		for i := range hosts {
+			in := policy.NewInput(runFacts(fmt.Sprintf("web%d", i), measured["command"]))
+			if d := e.Decide(t.Context(), in, policy.Mark{}); !d.Allow {
+				t.Fatal(d.Reasons)
+			}
+		}
+	}) / hosts
+	t.Logf("%.0f allocations for each of %d hosts", perHost, hosts)
+	if perHost > 110 && !raceDetector {
+		t.Errorf("%.0f allocations for each of %d hosts, more than 110", perHost, hosts)
+	}
+}
+
 func allocations(t *testing.T, e *policy.Engine, next func() string) float64 {
 	t.Helper()
 	decide(t, e, next()) // fills the caches of compiled expressions

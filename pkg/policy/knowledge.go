@@ -24,7 +24,7 @@ type knowledge struct {
 // What is known of rules, and of each small document, is bounded, in bytes.
 const (
 	knownRules = 8 << 20
-	knownSmall = 256 << 10
+	knownSmall = 2 << 20
 )
 
 func newKnowledge(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*knowledge, error) {

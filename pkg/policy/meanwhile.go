@@ -183,11 +183,13 @@ func (o operand) in(found [][]byte) ast.Value {
 	return valueOf(text).Value
 }
 
+// size is about how many bytes it takes.
 func (r *remainder) size() int {
-	size := perTerm
+	const perBody, perComparison = 24, 64
+	size := 0
 	if r != nil {
 		for _, body := range r.bodies {
-			size += perTerm * (1 + 2*len(body))
+			size += perBody + perComparison*len(body)
 		}
 	}
 	return size
