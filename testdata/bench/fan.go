@@ -24,8 +24,8 @@ type fleet struct {
 	bare []*ssh.Client // to each of them
 }
 
-// settling is for the end of what a contender leaves behind: a hundred connections
-// that are closed keep a machine busy.
+// settling is for the end of what was done before: a hundred connections that are
+// closed keep a machine busy.
 const settling = time.Second
 
 // perSSHD is how many addresses one sshd serves; it takes 16.

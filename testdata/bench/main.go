@@ -334,6 +334,7 @@ func (b *bench) idle() {
 	cmd, client := b.serve()
 	_, err := client.Tools(context.Background())
 	b.must(err, "tools")
+	time.Sleep(settling) // it is idle once what the start has left is given back
 	fmt.Printf("\nidle gateway: %s resident\n", rss(cmd.Process.Pid))
 	first := &contender{name: "start to first answer, stdio", run: b.firstAnswer}
 	for range 10 {
