@@ -194,12 +194,11 @@ func evalError(ctx context.Context, err error) error {
 func (e *Engine) evaluate(ctx context.Context, r *revision, txn storage.Transaction, rec *record) {
 	began := time.Now()
 	v := e.question(r, txn, rec)
-	if v.recall = r.known.of(ctx, v, rec); v.recall != nil {
-		if term := v.recall.granted(); term != nil {
-			rec.took = time.Since(began)
-			rec.read(term)
-			return
-		}
+	v.recall = r.known.of(ctx, v, rec)
+	if term := v.recall.granted(); term != nil {
+		rec.took = time.Since(began)
+		rec.read(term)
+		return
 	}
 	if v.input == nil {
 		v.input = rec.input.Value()

@@ -18,7 +18,8 @@ type openFact struct {
 	reads *reads // without what is left open
 	at    []int  // the same, in survey.places
 	query *rego.PreparedPartialQuery
-	value digest                    // where it holds
+	term  *ast.Term                 // its value where it holds
+	value digest                    // of that
 	left  *memo[digest, *remainder] // what it looks at -> what is left of it
 }
 
@@ -50,8 +51,8 @@ var comparisons = map[string]func(order int) bool{
 
 // openFactOf is nil for a document that cannot be asked so.
 func (s *survey) openFactOf(document ast.Ref, looked *reads) (*openFact, error) {
-	value := constantOf(s.compiler, document)
-	if value == nil || !looked.touches(meanwhile) {
+	term := constantOf(s.compiler, document)
+	if term == nil || !looked.touches(meanwhile) {
 		return nil, nil
 	}
 	query, err := s.prepareOpen(document.String())
@@ -59,23 +60,26 @@ func (s *survey) openFactOf(document ast.Ref, looked *reads) (*openFact, error) 
 		return nil, err
 	}
 	known := looked.without(meanwhile[0])
-	return &openFact{known, s.places.of(known), query, digestOfValue(value), newMemo[digest, *remainder](s.room)}, nil
+	return &openFact{known, s.places.of(known), query, term, digestOfValue(term), newMemo[digest, *remainder](s.room)}, nil
 }
 
-// isOpenFact says that what a document looks at is one such fact: itself.
-func (s *survey) isOpenFact(l looks) bool {
-	return l.at.none() && len(l.small) == 1 && s.small[l.small[0]].open != nil
+// openFactIn is the fact that a document is, by what it looks at: one such fact,
+// itself. Nil if it is none.
+func (s *survey) openFactIn(l looks) *openFact {
+	if !l.at.none() || len(l.small) != 1 {
+		return nil
+	}
+	return s.small[l.small[0]].open
 }
 
 // openFact is the value of a rule that is one; true says that it is known to have
 // none.
 func (m *moment) openFact(rule *steadyRule) (*ast.Term, bool) {
-	i := rule.looks.small[0]
-	switch value, ok := m.value(i); {
+	switch value, ok := m.value(rule.looks.small[0]); {
 	case !ok:
 		return nil, false
-	case value == m.survey.small[i].open.value:
-		return rule.fact, false
+	case value == rule.fact.value:
+		return rule.fact.term, false
 	}
 	return nil, true
 }

@@ -26,7 +26,7 @@ type steadyRule struct {
 	index int // from 0
 	ref   ast.Ref
 	looks looks
-	fact  *ast.Term // its value wherever it has one, if it looks at what goes on; or nil
+	fact  *openFact // nil: it does not look at what goes on
 }
 
 // ruleKey is a rule and what it depends on.
@@ -43,9 +43,9 @@ func newRuleMemo(s *survey, room int) (*ruleMemo, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case s.isOpenFact(looked):
-			m.add(ref, looked).fact = constantOf(s.compiler, ref)
+		switch fact := s.openFactIn(looked); {
+		case fact != nil:
+			m.add(ref, looked).fact = fact
 		case steady(s.compiler, ref) && !looked.at.whole && !readsOf(s.compiler, ref).touches(meanwhile):
 			m.add(ref, looked)
 		}
@@ -219,7 +219,7 @@ func (r *recall) get(ref ast.Ref, hash uint64) (*ast.Term, bool) {
 // granted is the first choice of the entry point, if its value is known. Nothing is
 // told by one that is false: then the entry point is something else.
 func (r *recall) granted() *ast.Term {
-	if r.memo.first == nil {
+	if r == nil || r.memo.first == nil {
 		return nil
 	}
 	key, ok := r.keyOf(r.memo.first)

@@ -134,8 +134,8 @@ func sshd(t testing.TB, o sshtest.OpenSSHOptions, change ...func(*Options)) (*la
 	return l, s, target(login(t), s.Addr)
 }
 
-// faulty starts a server with faults and an executor for it.
-func faulty(t testing.TB, f sshtest.Faults, change ...func(*Options)) (*lab, *sshtest.Server, tool.Target) {
+// serve starts a server with faults, and gives the key to log in with.
+func serve(t testing.TB, f sshtest.Faults) (*sshtest.Server, []byte) {
 	t.Helper()
 	key, public, err := sshtest.NewKeyFile()
 	if err != nil {
@@ -146,6 +146,13 @@ func faulty(t testing.TB, f sshtest.Faults, change ...func(*Options)) (*lab, *ss
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	return s, key
+}
+
+// faulty starts a server with faults and an executor for it.
+func faulty(t testing.TB, f sshtest.Faults, change ...func(*Options)) (*lab, *sshtest.Server, tool.Target) {
+	t.Helper()
+	s, key := serve(t, f)
 	l := newLab(t, key, []string{s.KnownHostsLine()}, change...)
 	return l, s, target("tester", s.Addr())
 }

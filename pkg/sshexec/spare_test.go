@@ -97,15 +97,7 @@ func attentive(o *Options) { o.Keepalive = 20 * time.Millisecond }
 // far is a server with faults behind a long way, and an executor for it.
 func far(t *testing.T, f sshtest.Faults, change ...func(*Options)) (*lab, tool.Target) {
 	t.Helper()
-	key, public, err := sshtest.NewKeyFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := sshtest.Serve(t.Context(), sshtest.Options{User: "tester", AuthorizedKey: public, Faults: f})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s, key := serve(t, f)
 	at := sshtest.StartProxy(t, s.Addr(), spareTrip).Addr()
 	l := newLab(t, key, []string{strings.ReplaceAll(s.KnownHostsLine(), fmt.Sprint(s.Addr().Port()), fmt.Sprint(at.Port()))}, change...)
 	return l, target("tester", at)
