@@ -474,7 +474,7 @@ func (c *call) result(walked []Judged) Result {
 // invalid answers a call that never got as far as a decision, and records it.
 func (c *call) invalid(ctx context.Context, p *tool.Problem) Result {
 	c.recordInvalid(ctx, p)
-	s := tool.Status{Status: tool.StatusInvalid, Error: p}
+	s := tool.Status{Status: tool.StatusInvalid, Grounds: tool.Grounds{Error: p}}
 	return Result{Structured: s, Text: s.Text(), IsError: true}
 }
 

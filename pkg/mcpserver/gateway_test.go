@@ -194,7 +194,7 @@ func (g *site) Call(ctx context.Context, caller tool.Caller, name string, args j
 }
 
 func failed(status, code, message string) gateway.Result {
-	s := answer{Status: tool.Status{Status: status, DecisionID: "01JTESTDECISION", Error: &tool.Problem{Code: code, Message: message}}}
+	s := answer{Status: tool.Status{Status: status, Grounds: tool.Grounds{DecisionID: "01JTESTDECISION", Error: &tool.Problem{Code: code, Message: message}}}}
 	return gateway.Result{Structured: s, Text: message, IsError: true, DecisionIDs: []string{"01JTESTDECISION"}}
 }
 
@@ -205,7 +205,7 @@ func (g *site) command(ctx context.Context, name string, raw json.RawMessage, pr
 	}
 	allowed := !strings.Contains(args.Command, ";")
 	ok := answer{
-		Status: tool.Status{Status: "ok", DecisionID: "01JTESTDECISION"}, Alias: args.Alias,
+		Status: tool.Status{Status: "ok", Grounds: tool.Grounds{DecisionID: "01JTESTDECISION"}}, Alias: args.Alias,
 		Allowed: allowed, Stdout: "ran " + args.Command,
 	}
 	switch {

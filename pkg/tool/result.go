@@ -8,7 +8,13 @@ import (
 // Status is how every result begins. Its words are few: ok, denied, failed,
 // stopped, invalid.
 type Status struct {
-	Status     string   `json:"status" arg:"required" enum:"ok,denied,failed,stopped,invalid" doc:"what became of the call"`
+	Status string `json:"status" arg:"required" enum:"ok,denied,failed,stopped,invalid" doc:"what became of the call"`
+	Grounds
+}
+
+// Grounds are what a status rests on, also where a tool has words of its own for
+// it.
+type Grounds struct {
 	DecisionID string   `json:"decision_id,omitempty" doc:"entry in the decision log"`
 	Reasons    []Reason `json:"reasons,omitempty" doc:"why it was denied: rule, culprit, remedy"`
 	Error      *Problem `json:"error,omitempty" doc:"why it failed"`
@@ -31,7 +37,7 @@ const (
 
 // StatusOf says how a run ended.
 func StatusOf(r Run) Status {
-	s := Status{Status: StatusOK, DecisionID: r.Decision.ID}
+	s := Status{Status: StatusOK, Grounds: Grounds{DecisionID: r.Decision.ID}}
 	switch {
 	case !r.Decision.Allow:
 		s.Status, s.Reasons = StatusDenied, r.Decision.Reasons

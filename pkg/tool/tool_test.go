@@ -179,7 +179,7 @@ func TestSchemaHoldsWhatMarshals(t *testing.T) {
 		Status
 		Alias string `json:"alias"`
 	}
-	b, err := json.Marshal(result{Status: Status{Status: StatusOK, DecisionID: "x", Reasons: []Reason{{}}, Error: &Problem{}}})
+	b, err := json.Marshal(result{Status: Status{StatusOK, Grounds{"x", []Reason{{}}, &Problem{}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,10 +50,8 @@ func sshPing() *tool.Tool {
 
 // gatewayStatus is [tool.Status] for the tools whose success has a word of its own.
 type gatewayStatus struct {
-	Status     string        `json:"status" arg:"required" enum:"pong,reloaded,denied,failed,stopped,invalid" doc:"what became of the call"`
-	DecisionID string        `json:"decision_id,omitempty" doc:"entry in the decision log"`
-	Reasons    []tool.Reason `json:"reasons,omitempty" doc:"why it was denied: rule, culprit, remedy"`
-	Error      *tool.Problem `json:"error,omitempty" doc:"why it failed"`
+	Status string `json:"status" arg:"required" enum:"pong,reloaded,denied,failed,stopped,invalid" doc:"what became of the call"`
+	tool.Grounds
 }
 
 const (

@@ -87,9 +87,9 @@ func entryOf(a tagArgs, run tool.Run) tagEntry {
 	args := commandArgs{Alias: run.Target.Alias, Command: a.Command}
 	if run.Skipped {
 		e := tagEntry{runResult: runResult{runFacts: factsOf(args.Alias, run)}, Skipped: true}
-		e.Status = tool.Status{Status: tool.StatusFailed, Error: &tool.Problem{
+		e.Status = tool.Status{Status: tool.StatusFailed, Grounds: tool.Grounds{Error: &tool.Problem{
 			Code: "skipped", Message: "left out because another host had failed", Remedy: "call again for this host",
-		}}
+		}}}
 		return e
 	}
 	e := tagEntry{runResult: runOf(args, run), Denied: !run.Decision.Allow}

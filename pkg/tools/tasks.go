@@ -11,10 +11,8 @@ import (
 // taskStatus is [tool.Status] for the tools that tell of a task: status is the
 // task's own state, unless there is nothing to tell.
 type taskStatus struct {
-	Status     string        `json:"status" arg:"required" enum:"pending,running,completed,failed,cancelled,timed_out,denied,stopped,invalid" doc:"where the task stands, or why that is not told"`
-	DecisionID string        `json:"decision_id,omitempty" doc:"entry in the decision log"`
-	Reasons    []tool.Reason `json:"reasons,omitempty" doc:"why it was denied: rule, culprit, remedy"`
-	Error      *tool.Problem `json:"error,omitempty" doc:"why it failed"`
+	Status string `json:"status" arg:"required" enum:"pending,running,completed,failed,cancelled,timed_out,denied,stopped,invalid" doc:"where the task stands, or why that is not told"`
+	tool.Grounds
 }
 
 // stateOf is the status of a call that tells of a task. A task that there is not

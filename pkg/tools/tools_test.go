@@ -302,7 +302,7 @@ func TestResultsAreOfTheirSchema(t *testing.T) {
 	}
 	for _, def := range All() {
 		fits := fitting(t, def)
-		fits("invalid", tool.Status{Status: tool.StatusInvalid, Error: &tool.Problem{Code: "bad_arguments", Message: "no", Remedy: "yes"}})
+		fits("invalid", tool.Status{Status: tool.StatusInvalid, Grounds: tool.Grounds{Error: &tool.Problem{Code: "bad_arguments", Message: "no", Remedy: "yes"}}})
 		for _, example := range examples[def.Name] {
 			args := json.RawMessage(example)
 			plan, err := def.Plan(args)
