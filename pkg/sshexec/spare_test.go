@@ -138,6 +138,7 @@ func TestSpareSession(t *testing.T) {
 		}}), func(o *Options) { o.Keepalive = time.Hour }) // no look at it in between
 		for range 3 {
 			finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+			eventually(t, "the answer to its opening has come", func() bool { return spareOf(l) != nil })
 		}
 		g.asked(t, "exec 1", "exec 2", "exec 3")
 		if first := g.entries[:3]; !slices.Equal(first, []string{"open 1", "exec 1", "open 2"}) {
