@@ -188,22 +188,29 @@ func TestAllocations(t *testing.T) {
 
 // What goes on meanwhile is another with each call, and costs no more for that.
 func TestAllocationsOfUsage(t *testing.T) {
-	e := newEngine(t, policy.Options{Site: sizedSite(10, 10)})
-	calls := 0
-	allocs := func(more int) float64 {
-		return testing.AllocsPerRun(100, func() {
-			calls += more
-			facts := runFacts("web3", measured["command"])
-			facts.Usage.CallsLastMinute.Subject = calls
-			if d := e.Decide(t.Context(), policy.NewInput(facts), policy.Mark{}); !d.Allow {
-				t.Fatal(d.Reasons)
-			}
-		})
+	unbounded := sizedSite(10, 10)
+	for alias, host := range unbounded.Hosts {
+		host.Limits.Concurrent, host.Limits.CallsPerMinute = 0, 0
+		unbounded.Hosts[alias] = host
 	}
-	alike, other := allocs(0), allocs(1)
-	t.Logf("%.0f allocations for the same usage, %.0f for another each time", alike, other)
-	if other > 1.05*alike {
-		t.Errorf("%.0f allocations for another usage are more than 1.05 times the %.0f for the same", other, alike)
+	for name, site := range map[string]policy.Site{"with bounds": sizedSite(10, 10), "without": unbounded} {
+		e := newEngine(t, policy.Options{Site: site})
+		calls := 0
+		allocs := func(more int) float64 {
+			return testing.AllocsPerRun(100, func() {
+				calls += more
+				facts := runFacts("web3", measured["command"])
+				facts.Usage.CallsLastMinute.Subject = calls
+				if d := e.Decide(t.Context(), policy.NewInput(facts), policy.Mark{}); !d.Allow {
+					t.Fatal(d.Reasons)
+				}
+			})
+		}
+		alike, other := allocs(0), allocs(1)
+		t.Logf("%s: %.0f allocations for the same usage, %.0f for another each time", name, alike, other)
+		if other > 1.05*alike {
+			t.Errorf("%s: %.0f allocations for another usage are more than 1.05 times the %.0f for the same", name, other, alike)
+		}
 	}
 }
 

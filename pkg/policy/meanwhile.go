@@ -125,7 +125,15 @@ func (p *places) remainderOf(q *rego.PartialQueries) *remainder {
 }
 
 func (p *places) comparisonOf(expr *ast.Expr) (c comparison, ok bool) {
-	if expr.Negated || len(expr.With) > 0 || !expr.IsCall() || len(expr.Operands()) != 2 {
+	if expr.Negated || len(expr.With) > 0 {
+		return c, false
+	}
+	if t, is := expr.Terms.(*ast.Term); is { // holds unless there is nothing, or false
+		c.left, ok = p.operandOf(t)
+		c.right, c.holds = operand{constant: ast.Boolean(false)}, comparisons[ast.NotEqual.Name]
+		return c, ok
+	}
+	if !expr.IsCall() || len(expr.Operands()) != 2 {
 		return c, false
 	}
 	if c.holds = comparisons[expr.Operator().String()]; c.holds == nil {

@@ -36,6 +36,8 @@ func TestWhatGoesOnIsCompared(t *testing.T) {
 		"anything but":                {`held if input.usage.calls_last_minute.subject != 3`, compared},
 		"one count above another":     {`held if input.usage.running.host > input.usage.running.subject`, compared},
 		"a function's":                {`held if { within(bound, input.usage.running.host); within(0, input.usage.running.subject) }`, compared},
+		"a count that has no bound":   {`held if { within(0, input.usage.running.host); within(bound, input.usage.running.subject) }`, compared},
+		"a count as such":             {`held if input.usage.calls_last_minute.subject`, compared},
 		"either of two":               {"held if input.usage.running.host < 2\nheld if input.usage.running.host > 4", compared},
 		"one of several":              {`held if { some n in [1, 2, 5]; n == input.usage.running.host }`, compared},
 		"in no case on another host":  {`held if { input.host.alias == "web3"; input.usage.running.host < 4 }`, compared},
