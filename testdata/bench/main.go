@@ -366,6 +366,8 @@ type pipe struct {
 
 func (b *bench) pipe() *pipe {
 	cmd := exec.Command(b.binary, "serve", "--config", b.dir)
+	// Gateways that write the same logs read what the other one wrote.
+	cmd.Env = append(os.Environ(), "SALLYPORT_LOGS_DECISION_FILE=piped.jsonl", "SALLYPORT_LOGS_AUDIT_FILE=piped-audit.jsonl")
 	in, err := cmd.StdinPipe()
 	b.must(err, "pipe")
 	out, err := cmd.StdoutPipe()
