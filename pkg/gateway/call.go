@@ -466,7 +466,7 @@ func (c *call) result(walked []Judged) Result {
 	if c.task != nil {
 		r.Running = c.task.done
 	}
-	formatted := c.tool.Format(c.args, runs)
+	formatted := c.plan.Result(runs)
 	r.Structured, r.Text, r.IsError = formatted, formatted.Text(), formatted.Failed()
 	return r
 }

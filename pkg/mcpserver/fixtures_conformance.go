@@ -78,16 +78,22 @@ var fixtures = []fixture{
 
 // tool is the fixture as the gateway has it: a question to the gateway itself.
 func (f fixture) tool() *tool.Tool {
+	return f.telling(func(_ json.RawMessage, runs []tool.Run) tool.Result { return tool.StatusOf(runs[0]) })
+}
+
+func (f fixture) telling(result func(args json.RawMessage, runs []tool.Run) tool.Result) *tool.Tool {
 	input := f.input
 	if input == "" {
 		input = `{"type":"object","properties":{}}`
 	}
 	return &tool.Tool{
 		Name: f.name, Set: "conformance", Doc: f.doc, Effect: tool.Observe, Input: json.RawMessage(input),
-		Plan: func(json.RawMessage) (tool.Plan, error) {
-			return tool.Plan{Steps: []tool.Step{tool.AskGateway(tool.GatewayRead, tool.AskPing, "")}}, nil
+		Plan: func(args json.RawMessage) (tool.Plan, error) {
+			return tool.Plan{
+				Steps:  []tool.Step{tool.AskGateway(tool.GatewayRead, tool.AskPing, "")},
+				Result: func(runs []tool.Run) tool.Result { return result(args, runs) },
+			}, nil
 		},
-		Format: func(_ json.RawMessage, runs []tool.Run) tool.Result { return tool.StatusOf(runs[0]) },
 	}
 }
 
@@ -386,10 +392,9 @@ func (r fixtureReading) Contents() any { return r.contents }
 
 func fixtureResources() []*tool.Resource {
 	resource := func(uri, name, mime string, contents func(args json.RawMessage) any) *tool.Resource {
-		t := fixture{name: name, doc: "A resource for testing."}.tool()
-		t.Format = func(args json.RawMessage, runs []tool.Run) tool.Result {
+		t := fixture{name: name, doc: "A resource for testing."}.telling(func(args json.RawMessage, runs []tool.Run) tool.Result {
 			return fixtureReading{tool.StatusOf(runs[0]), contents(args)}
-		}
+		})
 		return &tool.Resource{URI: uri, Title: name, Doc: t.Doc, MIME: mime, Tool: t}
 	}
 	return []*tool.Resource{

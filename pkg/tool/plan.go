@@ -37,6 +37,8 @@ type Plan struct {
 	// Each half is judged as a plan of its own, and neither runs without the
 	// other.
 	Onto *Plan `json:",omitempty"`
+	// Result is the tool's answer, from what happened on each host.
+	Result func([]Run) Result `json:"-"`
 }
 
 // Scope says where a plan runs: on the host with an alias, on every host with

@@ -1,8 +1,8 @@
 // Package tool is the vocabulary in which Sallyport says what a call does.
 //
-// A [Tool] is a value: a name, a sentence, an [Effect], and two pure functions.
-// Plan turns checked arguments into a [Plan]; Format turns what came of it into
-// one closed result. A plan is a list of steps. Each [Step] holds what the
+// A [Tool] is a value: a name, a sentence, an [Effect], and a pure function, which
+// turns checked arguments into a [Plan]; the plan turns what came of it into one
+// closed result. A plan is a list of steps. Each [Step] holds what the
 // executor does ([Do]) and what that means in the words that policy speaks
 // ([Op]), so there is no step without a meaning and no meaning without a step.
 //
@@ -28,12 +28,9 @@ type Tool struct {
 	Input  json.RawMessage // JSON Schema of the arguments, closed
 	Output json.RawMessage // JSON Schema of the structured result, closed
 
-	// Plan decodes the arguments strictly and plans the call. Its error is an
-	// [*ArgumentError].
+	// Plan decodes the arguments strictly and plans the call, and how its result
+	// is told. Its error is an [*ArgumentError].
 	Plan func(args json.RawMessage) (Plan, error)
-	// Format turns what happened on each host into the result; of a copy, on the
-	// source first. It is given the arguments that Plan accepted.
-	Format func(args json.RawMessage, runs []Run) Result
 }
 
 // Run is one plan on one host after the walk: what was decided, and what came
@@ -73,6 +70,8 @@ type Spec[A any, R Result] struct {
 	Doc    string // one sentence for agents
 	Effect Effect
 	Plan   func(A) (Plan, error)
+	// Format turns what happened on each host into the result; of a copy, on the
+	// source first.
 	Format func(A, []Run) R
 }
 
@@ -102,14 +101,8 @@ func New[A any, R Result](s Spec[A, R]) *Tool {
 			if err != nil {
 				return Plan{}, err
 			}
+			plan.Result = func(runs []Run) Result { return s.Format(args, runs) }
 			return plan, plan.check()
-		},
-		Format: func(raw json.RawMessage, runs []Run) Result {
-			var args A
-			if err := decode(raw, &args, fields); err != nil {
-				panic("tool: arguments that Plan accepted do not decode: " + err.Error())
-			}
-			return s.Format(args, runs)
 		},
 	}
 }

@@ -75,8 +75,7 @@ type connectResult struct {
 	Cwd     string   `json:"cwd,omitempty" doc:"working directory; empty when the host does not say"`
 }
 
-func connectionOf(a connectArgs, runs []tool.Run) connectResult {
-	a.Password.Wipe()
+func connectionOf(_ connectArgs, runs []tool.Run) connectResult {
 	t := runs[0].Target
 	r := connectResult{Status: tool.StatusOf(runs[0]), Host: t.Hostname, Port: t.Port, User: t.User}
 	for _, hop := range t.Via {

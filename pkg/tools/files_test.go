@@ -139,6 +139,16 @@ func (h *host) do(do tool.Do) (any, *tool.Failure) {
 	return nil, &tool.Failure{Code: tool.FailInternal, Message: "no such step"}
 }
 
+// resultOf is what a call tells of a run.
+func resultOf(t *testing.T, def *tool.Tool, args string, run tool.Run) tool.Result {
+	t.Helper()
+	plan, err := def.Plan(json.RawMessage(args))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.Result([]tool.Run{run})
+}
+
 // follow takes a call from plan to plan, as the walk does.
 func follow(t *testing.T, def *tool.Tool, args string, h *host) (tool.Result, []tool.Op) {
 	t.Helper()
@@ -146,6 +156,7 @@ func follow(t *testing.T, def *tool.Tool, args string, h *host) (tool.Result, []
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := plan
 	var ops []tool.Op
 	var before *tool.Run
 	for {
@@ -161,7 +172,7 @@ func follow(t *testing.T, def *tool.Tool, args string, h *host) (tool.Result, []
 			}
 			run.Report.Err = wrong
 		}
-		return def.Format(json.RawMessage(args), []tool.Run{run}), ops
+		return first.Result([]tool.Run{run}), ops
 	}
 }
 
@@ -250,7 +261,7 @@ func TestWriteSaysThatTheModeStays(t *testing.T) {
 	written := tool.Written{Path: "/a", Mode: "0644"}
 	run := tool.Run{Decision: tool.Decision{Allow: true}, Report: &tool.Report{Outputs: []tool.Output{{Answer: written}}}}
 	for mode, told := range map[string]bool{"0600": true, "644": false, "0644": false} {
-		r := writeFile().Format(json.RawMessage(`{"path":"/a","content":"","mode":"`+mode+`"}`), []tool.Run{run}).(writeResult)
+		r := resultOf(t, writeFile(), `{"path":"/a","content":"","mode":"`+mode+`"}`, run).(writeResult)
 		if strings.Contains(r.Text(), "still 0644") != told {
 			t.Errorf("%s: %s", mode, r.Text())
 		}
@@ -320,7 +331,7 @@ func TestWriteChecksWhatItWrites(t *testing.T) {
 func TestReadShowsTextOrBase64(t *testing.T) {
 	show := func(args string, c tool.FileContent) readResult {
 		run := tool.Run{Decision: tool.Decision{Allow: true}, Report: &tool.Report{Outputs: []tool.Output{{Answer: c}}}}
-		return readFile().Format(json.RawMessage(args), []tool.Run{run}).(readResult)
+		return resultOf(t, readFile(), args, run).(readResult)
 	}
 	if r := show(`{"path":"/a"}`, tool.FileContent{Bytes: []byte("a€"), Size: 4}); r.Content != "a€" || r.Encoding != "text" || r.Next != 4 || r.More {
 		t.Errorf("%+v", r)
@@ -349,7 +360,7 @@ func TestListShowsAnyName(t *testing.T) {
 		{Name: "\xff", Type: tool.Directory, Mode: "1777"},
 		{Name: "l", Type: tool.Symlink, Mode: "0777", Link: "/etc"},
 	}}}}}}
-	r := listDir().Format(json.RawMessage(`{"path":"/d","offset":1}`), []tool.Run{run}).(listResult)
+	r := resultOf(t, listDir(), `{"path":"/d","offset":1}`, run).(listResult)
 	if r.Entries[0].Name != "a\nb" || r.Entries[0].Permissions != "-rwsr-xr-x" || r.Entries[0].NameBase64 != "" {
 		t.Errorf("%+v", r.Entries[0])
 	}

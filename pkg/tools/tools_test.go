@@ -179,6 +179,7 @@ func TestPlanPlansWhatRunRuns(t *testing.T) {
 		t.Errorf("ssh_plan is judged as %q, dry %v", dry.As, dry.DryRun)
 	}
 	dry.As, dry.DryRun = "", false
+	run.Result, dry.Result = nil, nil // each tells it in its own way
 	if d := cmp.Diff(run, dry); d != "" {
 		t.Error(d)
 	}
@@ -268,7 +269,7 @@ func TestResources(t *testing.T) {
 		if r.IsTemplate() != (plan.Scope.Alias == "web1") {
 			t.Errorf("%s is judged on the host %q", r.URI, plan.Scope.Alias)
 		}
-		denied := r.Tool.Format(args, []tool.Run{{Plan: plan, Decision: tool.Decision{ID: "d1", Reasons: []tool.Reason{{Code: "no"}}}}})
+		denied := plan.Result([]tool.Run{{Plan: plan, Decision: tool.Decision{ID: "d1", Reasons: []tool.Reason{{Code: "no"}}}}})
 		if reading, ok := denied.(tool.Reading); !ok || !denied.Failed() || reading.Contents() != nil {
 			t.Errorf("%s, denied: %+v", r.URI, denied)
 		}
@@ -304,15 +305,14 @@ func TestResultsAreOfTheirSchema(t *testing.T) {
 		fits := fitting(t, def)
 		fits("invalid", tool.Status{Status: tool.StatusInvalid, Grounds: tool.Grounds{Error: &tool.Problem{Code: "bad_arguments", Message: "no", Remedy: "yes"}}})
 		for _, example := range examples[def.Name] {
-			args := json.RawMessage(example)
-			plan, err := def.Plan(args)
+			plan, err := def.Plan(json.RawMessage(example))
 			if err != nil {
 				t.Fatal(err)
 			}
 			ends["done"] = tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Answer: answers[def.Name]}}}}
 			for name, run := range ends {
 				run.Plan = plan
-				fits(name, def.Format(args, []tool.Run{run, run}))
+				fits(name, plan.Result([]tool.Run{run, run}))
 			}
 		}
 	}
