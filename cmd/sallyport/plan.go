@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -97,6 +98,11 @@ func (f planFlags) check(flags *pflag.FlagSet) error {
 	for _, name := range []string{"host", "profile", "tool", "args", "batch"} {
 		if given(name) && flags.Lookup(name).Value.String() == "" {
 			return fmt.Errorf("--%s is empty; give it a value, or leave it out", name)
+		}
+	}
+	for _, name := range []string{"command", "host", "subject", "group"} {
+		if !utf8.ValidString(flags.Lookup(name).Value.String()) {
+			return fmt.Errorf("--%s is not valid UTF-8; write it in UTF-8", name)
 		}
 	}
 	switch {
