@@ -61,7 +61,8 @@ const (
 
 var nameText = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
-// name is a name of letters, digits, dot, underscore and dash.
+// name is a name of letters, digits, dot, underscore and dash. It does not begin
+// with a dash: no argument of a call may, so nobody could say it.
 func name(most int) check {
 	return func(s string) *fault {
 		if f := atMost(most)(s); f != nil {
@@ -69,6 +70,9 @@ func name(most int) check {
 		}
 		if !nameText.MatchString(s) {
 			return faultf("use letters, digits, '.', '_' and '-'", "%q is not a name", s)
+		}
+		if strings.HasPrefix(s, "-") {
+			return faultf("begin it with a letter or digit", "%q begins with a dash", s)
 		}
 		return nil
 	}
