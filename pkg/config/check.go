@@ -25,7 +25,12 @@ func visible(s string) *fault { return visibleBut("", s) }
 
 func visibleLines(s string) *fault { return visibleBut("\n\t", s) }
 
+// visibleBut sees what is not UTF-8, too: a file cannot hold it, but a flag and
+// a variable of the environment can.
 func visibleBut(allowed, s string) *fault {
+	if !utf8.ValidString(s) {
+		return faultf("write it in UTF-8", "is not UTF-8")
+	}
 	for _, r := range s {
 		if hidden(r) && !strings.ContainsRune(allowed, r) {
 			return faultf("remove it", "has the invisible character %U", r)
