@@ -21,6 +21,7 @@ explained := [
 	["readonly", ["docker", "logs", "-f", "a"], "command_option", [`docker logs: option "-f"`]],
 	["diagnose", ["git", "-C", "/srv/app", "log", "-p"], "command_option", [`git log: option "-p"`]],
 	["readonly", ["systemctl", "-x", "show"], "command_option", [`systemctl: option "-x"`]],
+	["readonly", ["ls", "--=x"], "command_option", [`ls: option "--=x"`]],
 	["readonly", ["head", "-nx"], "command_option_value", [`head: -n wants a value of the form [+-]?[0-9]{1,7}, not "x"`]],
 	["readonly", ["head", "--lines=x"], "command_option_value", [`head: --lines wants`, `not "x"`]],
 	["readonly", ["uptime", "--pretty=x"], "command_option_value", ["uptime: --pretty takes no value"]],

@@ -221,6 +221,12 @@ unknown_option(spec, word) := concat("", ["--", word.name]) if {
 	not spec.long_valued[word.name]
 }
 
+# A word such as --=x names no option at all.
+unknown_option(_, word) := word.text if {
+	word.kind == "long"
+	not word.name
+}
+
 # options_of lists what a grammar permits, in the way it is written.
 options_of(spec) := concat(" ", [option |
 	some option in array.concat(
