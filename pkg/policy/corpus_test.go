@@ -33,11 +33,13 @@ type corpusCase struct {
 	Why     string `json:"why"`
 }
 
-// corpora are the one that the project was given and one of its own, written
-// from the description alone.
+// corpora are the one that the project was given and two of its own, written
+// from the description alone, by different hands. The last goes through the
+// forms that each option, value, path, wrapper and redirection can take.
 var corpora = []string{
 	filepath.Join("..", "..", "testdata", "corpus", "commands-dev.jsonl"),
 	filepath.Join("testdata", "commands.jsonl"),
+	filepath.Join("testdata", "forms.jsonl"),
 }
 
 func readCorpus(t testing.TB, path string) []corpusCase {
