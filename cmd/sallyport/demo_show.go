@@ -33,8 +33,8 @@ func command(line string, more ...any) map[string]any {
 	return args
 }
 
-// sleepLine is unlikely to be anybody else's, so that it can be looked for.
-const sleepLine = "sleep 314.15"
+// sleepLine is nobody else's, so that it can be looked for.
+var sleepLine = fmt.Sprintf("sleep 314.%d", os.Getpid())
 
 func scenes() []scene {
 	return []scene{

@@ -303,6 +303,7 @@ func (h *harbour) hangUp(t *testing.T) {
 	eventually(t, "it is noticed", func() bool { return h.stack.runner.Stats().Connections == 0 })
 }
 
+// kill returns when none of them can do anything any more.
 func (h *harbour) kill(t *testing.T) {
 	t.Helper()
 	account, err := user.Lookup(h.user)
@@ -313,15 +314,19 @@ func (h *harbour) kill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var killed []int
 	for _, file := range files {
 		status, err := os.ReadFile(file)
 		if err != nil || !strings.HasPrefix(string(status), "Name:\tsshd\n") || !strings.Contains(string(status), "\nUid:\t"+account.Uid+"\t") {
 			continue
 		}
-		if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			killed = append(killed, pid)
 		}
 	}
+	eventually(t, "they have ended", func() bool {
+		return !slices.ContainsFunc(killed, func(pid int) bool { return syscall.Kill(pid, 0) == nil })
+	})
 }
 
 func connectionsLost(t *testing.T, h *harbour) {
@@ -385,21 +390,33 @@ func linkDropped(t *testing.T, h *harbour) {
 	}
 	var over atomic.Bool
 	var cutter sync.WaitGroup
+	var cutting sync.Mutex // what is being killed may still write
+	cut := func() {
+		cutting.Lock()
+		defer cutting.Unlock()
+		h.kill(t)
+	}
 	cutter.Go(func() {
 		for !over.Load() {
 			time.Sleep(rand.N(400 * time.Millisecond))
-			h.kill(t)
+			cut()
 		}
 	})
+	defer func() {
+		over.Store(true)
+		cutter.Wait()
+	}()
 	now, codes := 0, map[string]int{}
 	for n := 1; n <= long(4, 500); n++ {
 		wrote := write(n)
 		if !wrote.IsError {
 			now = n
 		} else if wrote.Outcome == "unknown" {
+			cutting.Lock()
 			if is, err := os.ReadFile(file); err == nil && string(is) == content(n) {
 				now = n
 			}
+			cutting.Unlock()
 		}
 		got := read()
 		for _, r := range []told{wrote, got} {
