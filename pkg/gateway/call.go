@@ -272,10 +272,11 @@ func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
 	return m
 }
 
-// hash names the command in both records and results; empty without one.
+// hash names the command in both records and results; empty without one. Blanks
+// around it are no part of it.
 func (c *call) hash() string {
 	if doc := c.plan.Steps[0].Op.Command; doc != nil {
-		return audit.CommandHash(doc.Text)
+		return audit.CommandHash(strings.TrimSpace(doc.Text))
 	}
 	return ""
 }
