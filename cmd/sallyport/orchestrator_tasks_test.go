@@ -156,7 +156,9 @@ func (r tagReply) byAlias(alias string) map[string]any {
 }
 
 // sharedKeys are those that the entries of all hosts must have.
-var sharedKeys = []string{"status", "alias", "exit_code", "output", "stdout", "stderr", "cancelled", "timeout", "denied", "skipped", "duration_ms"}
+var sharedKeys = []string{
+	"status", "alias", "task_id", "hash", "exit_code", "duration_ms", "cancelled", "timeout", "target_ip", "output", "stdout", "stderr", "denied", "skipped",
+}
 
 func (p *parity) tags(t *testing.T) {
 	r := p.onTag(t, callArgs{"tag": "mixed", "command": "echo hello"})

@@ -464,7 +464,7 @@ func (p *parity) failures(t *testing.T) {
 		"unknown-key": {"host_key_unknown", "known_hosts"},
 	} {
 		r := p.run(t, alias, "uptime")
-		if !r.IsError || r.ExitCode != -1 || r.Outcome != "not_started" || r.code() != want.code || !strings.Contains(r.Text, want.says) {
+		if !r.IsError || r.ExitCode != -1 || r.Outcome != "not_started" || r.code() != want.code || !strings.Contains(r.Output, want.says) {
 			t.Errorf("%s: %s", alias, r.Structured)
 		}
 	}
@@ -473,8 +473,8 @@ func (p *parity) failures(t *testing.T) {
 func (p *parity) hash(t *testing.T) {
 	hex := regexp.MustCompile(`^[0-9a-f]{16}$`)
 	seen := map[string]string{}
-	for _, command := range []string{"uptime", "uptime ", "whoami", "echo ä", "nc"} {
-		first, again := p.call(t, "ssh_plan", runArgs("web1", command)), p.run(t, "both", command)
+	for _, command := range []string{"uptime", "uptime -p", "whoami", "echo ä", "nc"} {
+		first, again := p.call(t, "ssh_plan", runArgs("web1", command)), p.run(t, "both", "\n "+command+"\t ")
 		if !hex.MatchString(first.Hash) || first.Hash != again.Hash || first.Hash != audit.CommandHash(command) || seen[first.Hash] != "" {
 			t.Errorf("%q: hashes %q and %q; %q has it, too", command, first.Hash, again.Hash, seen[first.Hash])
 		}

@@ -74,6 +74,7 @@ func parse(p place, data []byte) (root value, ok bool) {
 		return value{}, false
 	}
 	if node == nil {
+		p.line = 1
 		return value{p, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}}, true
 	}
 	root = valueAt(p, p.path, node)

@@ -376,6 +376,21 @@ func oldFlags(t *testing.T) {
 	}
 }
 
+// Two rules can meet on a host by different tags of it.
+func TestOrderOfRulesByTags(t *testing.T) {
+	for tags, warned := range map[string]bool{"[a, b]": true, "[a]": false} {
+		c := mustLoad(t, Options{Dir: write(t, map[string]string{
+			serversFile:     "hosts: [{alias: web1, host: h, credentials: c, tags: " + tags + "}]\n",
+			credentialsFile: "entries: [{name: c, username: u, password: p}]\n",
+			policyFile: "rules: [{action: allow, tags: [a], simple_binaries: [id]}, " +
+				"{action: deny, tags: [b], simple_binaries: [id]}]\n",
+		})})
+		if all := strings.Join(warningsOf(c), "\n"); strings.Contains(all, "denies commands that rules[0] allowed before") != warned {
+			t.Errorf("on a host with %s: warned %v in\n%s", tags, !warned, all)
+		}
+	}
+}
+
 // imported converts a directory: nothing that is other than it was is left to warn
 // of in policy.yml, and no secret has come along.
 func imported(t *testing.T, o Options, dir, root string) {

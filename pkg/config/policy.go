@@ -208,13 +208,14 @@ func setOf(words []string) map[string]bool {
 	return set
 }
 
-// hostNames are the aliases and tags that hosts have.
+// hostNames are the aliases and tags that hosts have, in all and by host.
 type hostNames struct {
 	aliases, tags map[string]bool
+	hosts         []Host
 }
 
 func newNames(inv *inventory) hostNames {
-	known := hostNames{map[string]bool{}, map[string]bool{}}
+	known := hostNames{map[string]bool{}, map[string]bool{}, inv.hosts()}
 	for _, h := range inv.entries {
 		if h.Alias != "" {
 			known.aliases[h.Alias] = true

@@ -206,10 +206,27 @@ func allowWon(version, deny, allow int) bool {
 
 // overlap says that two rules may be about one command on one host.
 func overlap(a, b *rule, known hostNames) bool {
-	return common(a.aliases, b.aliases, known.aliases) && common(a.tags, b.tags, known.tags) &&
+	return (common(a.aliases, b.aliases, known.aliases) && common(a.tags, b.tags, known.tags) || known.meet(a, b)) &&
 		slices.ContainsFunc(a.commands, func(x CommandRule) bool {
 			return slices.ContainsFunc(b.commands, x.meets)
 		})
+}
+
+// meet says that there is a host that two rules are about, be it by different tags.
+func (n hostNames) meet(a, b *rule) bool {
+	return slices.ContainsFunc(n.hosts, func(h Host) bool { return a.covers(h) && b.covers(h) })
+}
+
+// covers says that a rule is about a host.
+func (r *rule) covers(h Host) bool {
+	return matchedBy(r.aliases, h.Alias) && matchedBy(r.tags, h.Tags...)
+}
+
+// matchedBy says that a list matches some name; an empty one matches any.
+func matchedBy(list []glob, names ...string) bool {
+	return len(list) == 0 || slices.ContainsFunc(names, func(name string) bool {
+		return slices.ContainsFunc(list, func(g glob) bool { return g.match(name) })
+	})
 }
 
 // common says that some name is matched by both lists, of which an empty one

@@ -91,7 +91,7 @@ func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 			deepen()
 			for i := next.Add(1) - 1; i < int64(len(targets)); i = next.Add(1) - 1 {
 				if enough.Load() || ctx.Err() != nil {
-					walked[i].Run = tool.Run{Target: targets[i], Plan: c.plan, Skipped: true}
+					walked[i].Run = c.skipped(ctx, targets[i])
 					continue
 				}
 				walked[i] = c.walk(ctx, targets[i])
@@ -106,6 +106,16 @@ func (c *call) onEach(ctx context.Context, targets []tool.Target) []Judged {
 		panic(p) // where whoever made the call can catch it
 	}
 	return walked
+}
+
+// skipped is the run on a host whose turn does not come any more: because the
+// call was stopped, or else because another host has failed.
+func (c *call) skipped(ctx context.Context, t tool.Target) tool.Run {
+	run := tool.Run{CallID: c.id, Target: t, Plan: c.plan, Hash: c.hash(), Skipped: true}
+	if ctx.Err() != nil {
+		run.Report = &tool.Report{Outcome: tool.NotStarted, Stop: stopOf(ctx), Stopped: true}
+	}
+	return run
 }
 
 // deepen makes room on the stack of a new goroutine for a decision, to which it
@@ -272,10 +282,11 @@ func (c *call) mark(run tool.Run, unresolved *tool.Failure) policy.Mark {
 	return m
 }
 
-// hash names the command in both records and results; empty without one.
+// hash names the command in both records and results; empty without one. Blanks
+// around it are no part of it.
 func (c *call) hash() string {
 	if doc := c.plan.Steps[0].Op.Command; doc != nil {
-		return audit.CommandHash(doc.Text)
+		return audit.CommandHash(strings.TrimSpace(doc.Text))
 	}
 	return ""
 }

@@ -606,6 +606,24 @@ func TestKeptLines(t *testing.T) {
 	}
 }
 
+// stopsHere takes a call back while the first of two hosts has its turn. The
+// other one is not said to have been left out for a failure.
+func stopsHere(t *testing.T, w *world, g *Gateway) {
+	t.Helper()
+	ctx, stop := context.WithCancelCause(t.Context())
+	w.run = func(context.Context, tool.Job) tool.Report {
+		stop(tool.StopCancelled)
+		return tool.Report{Outcome: tool.Finished, Stop: tool.StopCancelled, Stopped: true}
+	}
+	r := g.Call(ctx, agent, "ssh_run_on_tag", json.RawMessage(`{"tag":"web","command":"uptime","max_parallel":1}`), nil)
+	m := answerOf(t, r)
+	left := m["results"].([]any)[1].(map[string]any)
+	if left["skipped"] != true || left["cancelled"] != true || left["denied"] != false || left["status"] != "stopped" ||
+		left["task_id"] != m["task_id"] || left["hash"] == nil || left["error"].(map[string]any)["code"] != "cancelled" {
+		t.Errorf("a host whose turn had not come: %v", left)
+	}
+}
+
 func TestRunOnTag(t *testing.T) {
 	w, g := newWorld(t)
 	w.run = func(ctx context.Context, job tool.Job) tool.Report {
@@ -628,6 +646,7 @@ func TestRunOnTag(t *testing.T) {
 	if s := answerOf(t, r)["summary"].(map[string]any); s["failed"] != 1.0 || s["skipped"] != 1.0 {
 		t.Errorf("fail fast: %v", s)
 	}
+	stopsHere(t, w, g)
 	w.decide = deny("network_blocked")
 	r = invoke(g, "ssh_run_on_tag", `{"tag":"web","command":"uptime"}`)
 	if e := answerOf(t, r)["results"].([]any)[0].(map[string]any); e["denied"] != true || e["reason"] != "network" || e["detail"] != "no" {

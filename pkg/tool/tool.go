@@ -49,7 +49,8 @@ type Run struct {
 	Unexplained []Reason
 	// Before is what the plan followed from, see Plan.Next.
 	Before *Run
-	// Skipped: it was not this host's turn yet when another one had failed.
+	// Skipped: it was not this host's turn yet when the call was stopped, which the
+	// report says, or when another one had failed. Nothing was decided.
 	Skipped bool
 }
 

@@ -263,15 +263,15 @@ type runFacts struct {
 	Hash       string          `json:"hash,omitempty" doc:"first 16 hex digits of the command's SHA-256"`
 	Digest     string          `json:"plan,omitempty" doc:"digest of the plan, as in both logs"`
 	Outcome    string          `json:"outcome,omitempty" enum:"finished,not_started,unknown" doc:"whether it ran"`
-	ExitCode   int             `json:"exit_code" doc:"-1 when there is none"`
+	ExitCode   int             `json:"exit_code" doc:"-1 when there is none, or when it was stopped"`
 	Signal     string          `json:"signal,omitempty" doc:"that ended it"`
 	DurationMS int64           `json:"duration_ms"`
 	Cancelled  bool            `json:"cancelled"`
 	Timeout    bool            `json:"timeout"`
 	Stop       string          `json:"stop,omitempty" doc:"why it was stopped"`
 	Survivors  []tool.Survivor `json:"survivors,omitempty" doc:"remote processes that outlived the stop"`
-	TargetIP   string          `json:"target_ip,omitempty"`
-	Output     string          `json:"output" doc:"stdout, then stderr"`
+	TargetIP   string          `json:"target_ip" doc:"empty when none was spoken to"`
+	Output     string          `json:"output" doc:"stdout, then stderr; why, when it did not start"`
 	Stdout     string          `json:"stdout"`
 	Stderr     string          `json:"stderr"`
 	BytesOut   int64           `json:"bytes_out" doc:"in all, kept or not"`
@@ -302,7 +302,24 @@ func factsOf(alias string, r tool.Run) runFacts {
 	if len(report.Outputs) > 0 {
 		res.take(report.Outputs[0])
 	}
+	if report.Stop != "" {
+		res.ExitCode = -1 // whatever the shell made of our own signal
+	}
+	if report.Err != nil && res.didNotStart() {
+		res.Output = report.Err.Message
+	}
 	return res
+}
+
+// didNotStart says that no output can be the command's.
+func (r runFacts) didNotStart() bool { return r.Outcome == string(tool.NotStarted) }
+
+// shown is the output for a text that tells of a failure anyway.
+func (r runFacts) shown() string {
+	if r.didNotStart() {
+		return ""
+	}
+	return r.Output
 }
 
 func (r *runFacts) take(o tool.Output) {
@@ -322,7 +339,7 @@ func (r *runFacts) take(o tool.Output) {
 func text(s tool.Stream) string { return strings.ToValidUTF8(string(s.Kept), "\uFFFD") }
 
 func (r runResult) Text() string {
-	parts := []string{r.Output}
+	parts := []string{r.shown()}
 	switch {
 	case r.Failed():
 		parts = append(parts, r.Status.Text())

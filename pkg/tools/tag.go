@@ -51,7 +51,7 @@ type tagResult struct {
 type tagEntry struct {
 	runResult
 	Denied  bool `json:"denied"`
-	Skipped bool `json:"skipped" doc:"left out because another host had failed"`
+	Skipped bool `json:"skipped" doc:"its turn had not come when another host failed or the call was stopped"`
 }
 
 // tagSummary counts hosts. Each is in one of the last five.
@@ -86,15 +86,23 @@ func tagResultOf(a tagArgs, runs []tool.Run) tagResult {
 func entryOf(a tagArgs, run tool.Run) tagEntry {
 	args := commandArgs{Alias: run.Target.Alias, Command: a.Command}
 	if run.Skipped {
-		e := tagEntry{runResult: runResult{runFacts: factsOf(args.Alias, run)}, Skipped: true}
-		e.Status = tool.Status{Status: tool.StatusFailed, Grounds: tool.Grounds{Error: &tool.Problem{
-			Code: "skipped", Message: "left out because another host had failed", Remedy: "call again for this host",
-		}}}
-		return e
+		return tagEntry{runResult: runResult{Status: skippedStatus(run), runFacts: factsOf(args.Alias, run)}, Skipped: true}
 	}
 	e := tagEntry{runResult: runOf(args, run), Denied: !run.Decision.Allow}
 	e.Command = "" // the same for all of them
 	return e
+}
+
+// skippedStatus is the status of a host whose turn did not come. No decision was
+// made, so it is not denied either.
+func skippedStatus(run tool.Run) tool.Status {
+	if run.Report != nil {
+		run.Decision.Allow = true
+		return tool.StatusOf(run)
+	}
+	return tool.Status{Status: tool.StatusFailed, Grounds: tool.Grounds{Error: &tool.Problem{
+		Code: "skipped", Message: "left out because another host had failed", Remedy: "call again for this host",
+	}}}
 }
 
 func (s *tagSummary) count(e tagEntry) {

@@ -214,7 +214,7 @@ func (r taskResult) Text() string {
 	if r.Failed() {
 		return r.taskStatus.Text()
 	}
-	parts := []string{fmt.Sprintf("Task %s on %s: %s", r.TaskID, r.Alias, r.Status), r.Output}
+	parts := []string{fmt.Sprintf("Task %s on %s: %s", r.TaskID, r.Alias, r.Status), r.shown()}
 	if r.Error != nil || len(r.Reasons) > 0 {
 		parts = append(parts, r.taskStatus.Text())
 	}

@@ -186,7 +186,7 @@ func TestPlanPlansWhatRunRuns(t *testing.T) {
 }
 
 func TestRunResultTellsHowItEnded(t *testing.T) {
-	zero, seven := 0, 7
+	zero, seven, ofSignal := 0, 7, 143
 	allowed := tool.Decision{ID: "d1", Allow: true, Limits: tool.Limits{Seconds: 5}}
 	stream := func(s string) tool.Stream { return tool.Stream{Kept: []byte(s), Bytes: int64(len(s))} }
 	for name, tc := range map[string]struct {
@@ -218,6 +218,10 @@ func TestRunResultTellsHowItEnded(t *testing.T) {
 		"stopped with all that it said": {
 			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopTimeout, Outputs: []tool.Output{{Stdout: tool.Stream{Kept: []byte("x\n"), Bytes: 2, Truncated: true}}}}},
 			"x\nStopped.\nstopped at the time limit of 5 s [timeout]\ndecision d1", true, -1,
+		},
+		"stopped, and the shell told of the signal": {
+			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Stop: tool.StopCancelled, Stopped: true, Outputs: []tool.Output{{Exit: &ofSignal}}}},
+			"Stopped.\nstopped because the call was cancelled [cancelled]\ndecision d1", true, -1,
 		},
 		"more than is kept": {
 			tool.Run{Decision: allowed, Report: &tool.Report{Outcome: tool.Finished, Outputs: []tool.Output{{Stdout: tool.Stream{Kept: []byte("x\n"), Bytes: 9, Truncated: true}, Exit: &zero}}}},

@@ -85,11 +85,27 @@ something_granted if file.governs
 # title: The caller could do something on the host
 something_usable if usable != set()
 
-something_usable if some _ in allowing
+something_usable if {
+	some rules in allowing
+	some program, _ in rules
+	not shut(program)
+}
 
 something_usable if file.governs
 
 something_usable if admission
+
+# shut says that a rule denies a program with whatever words, or any program.
+shut(program) if {
+	some rules in denying
+	some key in [program, ""]
+	some id in rules[key]
+	denies_all(data.site.rules[id])
+}
+
+denies_all(rule) if rule.kind == "simple"
+
+denies_all(rule) if rule.all
 
 # usable are the profiles that let the caller do something on the host.
 usable := granted - denied

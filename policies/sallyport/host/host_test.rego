@@ -158,6 +158,36 @@ asking := {
 	},
 }
 
+# ruled has rules on commands, which are found by the program.
+ruled(allow, deny, rules) := object.union(
+	replaced({"allow": commands_of(allow), "deny": commands_of(deny)}),
+	{"rules": rules},
+)
+
+commands_of(by_program) := object.union(none, {"commands": {"any": by_program, "groups": {}, "subjects": {}}})
+
+asking_by_rule := {
+	"a program": {"deny": {}, "codes": set()},
+	"a program that is denied": {"deny": {"uptime": ["simple"]}, "codes": {"host_denied"}},
+	"all programs are denied": {"deny": {"": ["all"]}, "codes": {"host_denied"}},
+	"some words of it are denied": {"deny": {"uptime": ["words"]}, "codes": set()},
+	"another program is denied": {"deny": {"df": ["simple"]}, "codes": set()},
+}
+
+test_asking_by_rule[name] if {
+	some name, tc in asking_by_rule
+	site := ruled({"uptime": ["allowed"]}, tc.deny, {
+		"allowed": {"kind": "simple", "all": false},
+		"simple": {"kind": "simple", "all": false},
+		"words": {"kind": "structured", "all": false},
+		"all": {"kind": "glob", "all": true},
+	})
+	call := about({})
+	permitted(call, site) == no(tc.codes)
+	reasons := host.reasons with input as call with data.site as site
+	tc.codes == {reason.code | some reason in reasons}
+}
+
 test_asking_about_a_host[name] if {
 	some name, tc in asking
 	call := about({})
