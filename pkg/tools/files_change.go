@@ -190,8 +190,8 @@ func split(text string) []string { return slices.Collect(strings.Lines(text)) }
 
 // ending is how the lines of a text end.
 func ending(text string) string {
-	first, _, _ := strings.Cut(text, "\n")
-	if strings.HasSuffix(first, "\r") {
+	first, _, ended := strings.Cut(text, "\n")
+	if ended && strings.HasSuffix(first, "\r") {
 		return "\r\n"
 	}
 	return "\n"

@@ -70,6 +70,7 @@ func TestChange(t *testing.T) {
 		"regex at the very end":   {`"operation":"regex","pattern":"\\z","replacement":"b\\n"`, "a\n", "a\nb\n", 1, "", ""},
 		"delete an open end":      {`"operation":"delete","line":2`, "a\nb", "a\n", 1, "", ""},
 		"a lone return stays":     {`"operation":"insert","line":1,"content":"x"`, "a\nb\r", "x\na\nb\r", 1, "", ""},
+		"a return ends no line":   {`"operation":"insert","line":1,"content":"x"`, "a\r", "x\na\r", 1, "", ""},
 		"an open end stays":       {`"operation":"replace_line","line":2,"content":"x"`, "a\nb", "a\nx", 1, "", ""},
 	}
 	for name, test := range tests {
