@@ -109,11 +109,13 @@ type program struct {
 
 	action  Action   // of its operands
 	last    Action   // of the last of several operands, where it is another: cp
+	also    Action   // of its operands, too; not of the last of several that are put into it: mv
 	skip    int      // operands before the first path: the pattern of grep
 	given   []string // options that give what skip would leave out: grep -e
 	reads   []string // options whose value is a file that is read
 	writes  []string // options whose value is a file that is written
-	inPlace []string // options with which the operands are written: sed -i
+	inPlace []string // options with which the operands are written, too: sed -i
+	shown   []string // options with which the operands are only read: gzip -c
 	here    bool     // what is not named is in the working directory: ls
 	deep    []string // options with which what is below the operands is meant, too: grep -r
 	tree    bool     // it always is: find
@@ -241,9 +243,9 @@ func (p *program) has(args []shell.Arg, names []string) bool {
 // files is a program whose operands are files.
 func files(p *program, ops []Op, c *shell.Command) []Op {
 	ops, targeted := optionFiles(p, ops, c.Args)
-	action, operands := p.action, p.named(c.Args)
+	action, also, operands := p.action, p.also, p.named(c.Args)
 	if p.has(c.Args, p.inPlace) {
-		action = FileWrite
+		action, also = FileWrite, action
 	}
 	if !p.has(c.Args, p.given) {
 		operands = operands[min(p.skip, len(operands)):]
@@ -252,6 +254,12 @@ func files(p *program, ops []Op, c *shell.Command) []Op {
 	for i, o := range operands {
 		op := o.file(action)
 		op.Recursive = deep
+		goal := p.into && i > 0 && i == len(operands)-1 && !targeted
+		if also != "" && !goal && o.value != "-" {
+			read := o.file(also)
+			read.Recursive = deep
+			ops = append(ops, read)
+		}
 		if p.last != "" && i > 0 && i == len(operands)-1 && !targeted {
 			op = o.file(p.last)
 			op.Recursive = p.into
@@ -268,6 +276,24 @@ func files(p *program, ops []Op, c *shell.Command) []Op {
 		ops = append(ops, op)
 	case len(operands) == 1 && p.last != "" && !targeted:
 		ops = append(ops, tree(p.last, "."))
+	}
+	return ops
+}
+
+// packed reads gzip and its like: a file is read, and makes room for one beside it
+// whose name has an ending more or less, or is in the file itself.
+func packed(p *program, ops []Op, c *shell.Command) []Op {
+	if p.has(c.Args, p.shown) {
+		reading := *p
+		reading.action, reading.also = FileRead, ""
+		return files(&reading, ops, c)
+	}
+	ops = files(p, ops, c)
+	for _, o := range p.named(c.Args) {
+		if o.value != "-" {
+			dir, _ := path.Split(o.value)
+			ops = append(ops, option{value: dir + "*", pattern: true}.file(FileWrite))
+		}
 	}
 	return ops
 }
@@ -777,11 +803,13 @@ var fileFamilies = []family{
 	{"test [", program{derive: testFiles}},
 	{"find", program{derive: findFiles}},
 	{"cp", program{derive: files, action: FileRead, last: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), deep: words("r R a recursive archive"), into: true}},
-	{"mv", program{derive: files, action: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), tree: true, into: true}},
+	{"mv", program{derive: files, action: FileWrite, also: FileRead, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), tree: true, into: true}},
 	{"install", program{derive: files, action: FileRead, last: FileWrite, valued: "tSmog", longs: words("target-directory suffix mode owner group"), writes: words("t target-directory"), into: true}},
 	{"ln", program{derive: files, action: FileRead, last: FileWrite, valued: "tS", longs: words("target-directory suffix"), writes: words("t target-directory"), here: true, tree: true, into: true}},
 	{"rsync scp", program{derive: files, action: FileRead, last: FileWrite, valued: "eFiJoPSTfMB", longs: words("rsh exclude include files-from password-file log-file"), reads: words("F i files-from password-file"), writes: words("log-file"), remote: true, deep: words("r a recursive archive"), into: true}},
-	{"tee rm rmdir unlink mkfifo gzip gunzip bzip2 bunzip2 xz unxz zstd unzstd ed ex vi vim nvim emacs setfacl chattr", program{derive: files, action: FileWrite, deep: words("r R recursive")}},
+	{"tee rm rmdir unlink mkfifo setfacl chattr", program{derive: files, action: FileWrite, deep: words("r R recursive")}},
+	{"ed ex vi vim nvim emacs", program{derive: files, action: FileWrite, also: FileRead}},
+	{"gzip gunzip bzip2 bunzip2 xz unxz zstd unzstd", program{derive: packed, action: FileWrite, also: FileRead, shown: words("c stdout to-stdout t test l list"), deep: words("r recursive")}},
 	{"mkdir", program{derive: files, action: FileWrite, valued: "m", longs: words("mode")}},
 	{"touch", program{derive: files, action: FileWrite, valued: "dtr", longs: words("date reference"), reads: words("r reference")}},
 	{"truncate", program{derive: files, action: FileWrite, valued: "sr", longs: words("size reference"), reads: words("r reference")}},

@@ -77,7 +77,7 @@ func (c change) regex(text string) (string, int, error) {
 	if err := c.groups(re); err != nil {
 		return "", 0, err
 	}
-	found := re.FindAllStringSubmatchIndex(text, -1)
+	found := inLines(re.FindAllStringSubmatchIndex(text, -1), text)
 	var at []int
 	for _, m := range found {
 		at = append(at, m[0])
@@ -94,6 +94,16 @@ func (c change) regex(text string) (string, int, error) {
 		end = m[1]
 	}
 	return b.String() + text[end:], len(found), nil
+}
+
+// inLines leaves out the empty match of ^ and $ behind the last line break, where
+// no line is. A pattern that is about that place alone keeps it.
+func inLines(found [][]int, text string) [][]int {
+	last := len(found) - 1
+	if last > 0 && found[last][0] == len(text) && strings.HasSuffix(text, "\n") {
+		return found[:last]
+	}
+	return found
 }
 
 // groups refuses a replacement with groups that the pattern has not: nothing would
@@ -180,8 +190,8 @@ func split(text string) []string { return slices.Collect(strings.Lines(text)) }
 
 // ending is how the lines of a text end.
 func ending(text string) string {
-	first, _, _ := strings.Cut(text, "\n")
-	if strings.HasSuffix(first, "\r") {
+	first, _, ended := strings.Cut(text, "\n")
+	if ended && strings.HasSuffix(first, "\r") {
 		return "\r\n"
 	}
 	return "\n"
@@ -198,36 +208,31 @@ func (c change) block(text string) []string {
 	return lines
 }
 
-// closed is a text as lines all of which have an end, and whether the last one
-// had.
-func closed(text string) (lines []string, whole bool) {
+// closed is a text as lines all of which have an end, and the end that the last
+// one was given for that.
+func closed(text string) (lines []string, added string) {
 	lines = split(text)
-	n := len(lines)
-	whole = n == 0 || strings.HasSuffix(lines[n-1], "\n")
-	if !whole {
-		lines[n-1] += ending(text)
+	if n := len(lines); n > 0 && !strings.HasSuffix(lines[n-1], "\n") {
+		added = ending(text)
+		lines[n-1] += added
 	}
-	return lines, whole
+	return lines, added
 }
 
 // join is the opposite of closed.
-func join(lines []string, whole bool) string {
-	text := strings.Join(lines, "")
-	if !whole {
-		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
-	}
-	return text
+func join(lines []string, added string) string {
+	return strings.TrimSuffix(strings.Join(lines, ""), added)
 }
 
 func (c change) insert(text string) (string, int, error) {
-	lines, whole := closed(text)
+	lines, added := closed(text)
 	if c.line > len(lines)+1 {
 		return "", 0, noLine(c.line, len(lines))
 	}
 	if c.line == len(lines)+1 {
-		whole = true
+		added = ""
 	}
-	return join(slices.Insert(lines, c.line-1, c.block(text)...), whole), 1, nil
+	return join(slices.Insert(lines, c.line-1, c.block(text)...), added), 1, nil
 }
 
 func noLine(n, most int) error {
@@ -240,13 +245,13 @@ func (c change) prepend(text string) (string, int, error) { return c.beside(text
 // beside puts the content before (0) or behind (1) the lines that match, or
 // the whole text.
 func (c change) beside(text string, behind int) (string, int, error) {
-	lines, whole := closed(text)
+	lines, added := closed(text)
 	block := c.block(text)
 	if c.pattern == "" {
 		if behind == 1 {
-			return join(append(lines, block...), true), 1, nil
+			return join(append(lines, block...), ""), 1, nil
 		}
-		return join(append(block, lines...), whole || len(lines) == 0), 1, nil
+		return join(append(block, lines...), added), 1, nil
 	}
 	at, err := c.picked(lines)
 	if err != nil {
@@ -254,11 +259,11 @@ func (c change) beside(text string, behind int) (string, int, error) {
 	}
 	for _, i := range slices.Backward(at) {
 		if i+behind == len(lines) {
-			whole = true
+			added = ""
 		}
 		lines = slices.Insert(lines, i+behind, block...)
 	}
-	return join(lines, whole), len(at), nil
+	return join(lines, added), len(at), nil
 }
 
 func (c change) delete(text string) (string, int, error) {
@@ -269,9 +274,10 @@ func (c change) replaceLine(text string) (string, int, error) {
 	return c.instead(text, c.block(text))
 }
 
-// instead puts a block in the place of lines. A range is one place.
+// instead puts a block in the place of lines. A range is one place. Where the last
+// line goes, the one before keeps its end.
 func (c change) instead(text string, block []string) (string, int, error) {
-	lines, whole := closed(text)
+	lines, added := closed(text)
 	at, err := c.picked(lines)
 	if err != nil {
 		return "", 0, err
@@ -280,10 +286,13 @@ func (c change) instead(text string, block []string) (string, int, error) {
 	if c.from > 0 {
 		at, length = at[:1], n
 	}
+	if len(block) == 0 && at[len(at)-1]+length == len(lines) {
+		added = ""
+	}
 	for _, i := range slices.Backward(at) {
 		lines = slices.Replace(lines, i, i+length, block...)
 	}
-	return join(lines, whole), n, nil
+	return join(lines, added), n, nil
 }
 
 // picked are the indices of the lines that a change is about.

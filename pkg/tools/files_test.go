@@ -64,6 +64,13 @@ func TestChange(t *testing.T) {
 		"replace one of two":      {`"operation":"replace_line","pattern":"b","content":"x"`, "b\nb\n", "", 0, "edit_ambiguous", "lines 1, 2"},
 		"replace a line too many": {`"operation":"replace_line","start_line":2,"end_line":3,"content":"x"`, "a\nb\n", "", 0, "edit_no_line", "no line 3"},
 		"line ends stay":          {`"operation":"insert","line":2,"content":"x\ny"`, "a\r\nb\r\n", "a\r\nx\r\ny\r\nb\r\n", 1, "", ""},
+		"regex at ends of lines":  {`"operation":"regex","pattern":"$","replacement":";"`, "a\nb\n", "a;\nb;\n", 2, "", ""},
+		"regex at begins, open":   {`"operation":"regex","pattern":"^","replacement":"# "`, "a\nb", "# a\n# b", 2, "", ""},
+		"regex of one line's end": {`"operation":"regex","pattern":"$","replacement":";","global":false`, "a\n", "a;\n", 1, "", ""},
+		"regex at the very end":   {`"operation":"regex","pattern":"\\z","replacement":"b\\n"`, "a\n", "a\nb\n", 1, "", ""},
+		"delete an open end":      {`"operation":"delete","line":2`, "a\nb", "a\n", 1, "", ""},
+		"a lone return stays":     {`"operation":"insert","line":1,"content":"x"`, "a\nb\r", "x\na\nb\r", 1, "", ""},
+		"a return ends no line":   {`"operation":"insert","line":1,"content":"x"`, "a\r", "x\na\r", 1, "", ""},
 		"an open end stays":       {`"operation":"replace_line","line":2,"content":"x"`, "a\nb", "a\nx", 1, "", ""},
 	}
 	for name, test := range tests {
