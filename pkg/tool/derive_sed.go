@@ -11,19 +11,39 @@ import (
 // do to files by themselves.
 func streamEdits(p *program, ops []Op, c *shell.Command) []Op {
 	ops = files(p, ops, c)
-	given := false
+	given, suffix := false, ""
 	for _, o := range p.words(c.Args) {
 		switch o.name {
 		case "e", "expression":
 			ops, given = sedScript(ops, o.value), true
 		case "f", "file":
 			ops, given = append(ops, tree(FileWrite, "/")), true // whatever the file says
+		case "i", "in-place":
+			suffix = o.value
 		}
 	}
-	if operands := p.operands(c.Args); !given && len(operands) > 0 {
-		ops = sedScript(ops, operands[0])
+	edited := p.named(c.Args)
+	if !given && len(edited) > 0 {
+		ops = sedScript(ops, edited[0].value)
+		edited = edited[1:]
+	}
+	for _, o := range edited {
+		ops = backup(ops, o, suffix)
 	}
 	return ops
+}
+
+// backup is the file in which sed -i keeps what a file was. What comes of a * in
+// the suffix, the name or the last part of it, is another thing with each sed.
+func backup(ops []Op, edited option, suffix string) []Op {
+	switch {
+	case suffix == "":
+		return ops
+	case strings.Contains(suffix, "*"):
+		return append(ops, tree(FileWrite, "/"))
+	}
+	edited.value += suffix
+	return append(ops, edited.file(FileWrite))
 }
 
 // sedScript adds what a script of sed reads and writes. One that runs commands,
