@@ -123,6 +123,9 @@ type program struct {
 	remote  bool     // an operand HOST:PATH is no file of this host: scp
 	hosts   int      // how many operands are hosts, if not all: nc HOST PORT
 	at      []string // options whose value is a file that is read if it begins with @
+	flags   []string // other long options that matter, or that others begin with
+
+	whole []string // all long options that are known, made of the above
 
 	name   string            // of the manager, engine, runtime or facet
 	verbs  map[string]Action // by the first operand
@@ -159,10 +162,10 @@ func (p *program) words(args []shell.Arg) iter.Seq2[int, option] {
 					return
 				}
 			case shell.Long:
-				o := option{name: a.Name}
+				o := option{name: p.spelled(a.Name)}
 				if a.Value != nil {
 					o.value = *a.Value
-				} else if slices.Contains(p.longs, a.Name) && i+1 < len(args) {
+				} else if slices.Contains(p.longs, o.name) && i+1 < len(args) {
 					i++
 					o.value, o.pattern = args[i].Text, args[i].Pattern
 				}
@@ -177,6 +180,21 @@ func (p *program) words(args []shell.Arg) iter.Seq2[int, option] {
 			}
 		}
 	}
+}
+
+// spelled is a long option by its whole name. getopt_long takes it cut short, too,
+// where no other one begins so; what is not known may begin so as well, and then
+// the program refuses it.
+func (p *program) spelled(name string) string {
+	if slices.Contains(p.whole, name) {
+		return name
+	}
+	for _, whole := range p.whole {
+		if strings.HasPrefix(whole, name) {
+			return whole
+		}
+	}
+	return name
 }
 
 // cluster yields the letters of one word.
@@ -373,7 +391,7 @@ func ddFiles(_ *program, ops []Op, c *shell.Command) []Op {
 // tarFiles reads tar: what it does is a letter, which may stand without a dash
 // in the first word.
 func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
-	mode, archive, dir, listed := "", "", "", false
+	mode, archive, dir, listed, moved := "", "", "", false, false
 	args := c.Args
 	if len(args) > 0 && args[0].Kind == shell.Operand && !strings.Contains(args[0].Text, "/") {
 		args = slices.Clone(args)
@@ -387,8 +405,12 @@ func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
 	var members []option
 	for _, o := range p.words(args) {
 		switch o.name {
-		case "c", "x", "t", "r", "u", "create", "extract", "list", "append", "update", "get", "delete":
+		case "c", "x", "t", "r", "u", "A", "create", "extract", "list", "append", "update", "get", "delete", "catenate", "concatenate":
 			mode = o.name
+		case "remove-files":
+			moved = true
+		case "g", "listed-incremental", "index-file":
+			ops = append(ops, file(FileWrite, o.value))
 		case "f", "file":
 			archive = o.value
 		case "C", "directory":
@@ -404,6 +426,13 @@ func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
 	}
 	if listed { // whatever the file says
 		members = append(members, option{value: "/"})
+	}
+	if moved {
+		for _, m := range members {
+			op := m.file(FileWrite)
+			op.Recursive = true
+			ops = append(ops, op)
+		}
 	}
 	return tarOps(ops, mode, archive, cmp.Or(dir, "."), members)
 }
@@ -448,7 +477,7 @@ func zipFiles(p *program, ops []Op, c *shell.Command) []Op {
 func tarOps(ops []Op, mode, archive, dir string, members []option) []Op {
 	onArchive := FileRead
 	switch mode {
-	case "c", "create", "r", "append", "u", "update":
+	case "c", "create", "r", "append", "u", "update", "A", "catenate", "concatenate":
 		onArchive = FileWrite
 		for _, m := range members {
 			op := m.file(FileRead)
@@ -757,8 +786,13 @@ var programs = assemble(slices.Concat(fileFamilies, serviceFamilies, packageFami
 func assemble(families []family) map[string]*program {
 	table := map[string]*program{}
 	for i := range families {
+		p := &families[i].program
+		for _, names := range [][]string{p.longs, p.flags, p.writes, p.reads, p.inPlace, p.given, p.shown, p.deep, p.at} {
+			p.whole = append(p.whole, names...)
+		}
+		p.whole = slices.DeleteFunc(p.whole, func(name string) bool { return len(name) == 1 })
 		for name := range strings.FieldsSeq(families[i].names) {
-			table[name] = &families[i].program
+			table[name] = p
 		}
 	}
 	return table
@@ -818,7 +852,10 @@ var fileFamilies = []family{
 	{"chmod", program{derive: files, action: FileWrite, skip: 1, longs: words("reference"), given: words("r w x X s t reference"), reads: words("reference"), deep: words("R recursive")}},
 	{"chown chgrp", program{derive: files, action: FileWrite, skip: 1, longs: words("reference from"), given: words("reference"), reads: words("reference"), deep: words("R recursive")}},
 	{"dd", program{derive: ddFiles}},
-	{"tar", program{derive: tarFiles, valued: "fCTXbgKLNVIHF", longs: words("file directory files-from exclude exclude-from")}},
+	{"tar", program{
+		derive: tarFiles, valued: "fCTXbgKLNVIHF", longs: words("file directory files-from exclude exclude-from listed-incremental index-file"),
+		flags: words("create extract list append update get delete catenate concatenate remove-files"),
+	}},
 	{"git", program{
 		derive: repository, valued: "Cc", longs: words("git-dir work-tree namespace config-env output"), reads: words("git-dir work-tree"),
 		verbs:   verbs(FileRead, "status log show diff rev-parse rev-list branch describe blame ls-files ls-tree cat-file shortlog grep"),
@@ -829,7 +866,7 @@ var fileFamilies = []family{
 var serviceFamilies = []family{
 	{"systemctl", program{derive: units, action: ServiceControl, valued: "ntpoHMPs", longs: words("lines type state property output host machine root signal kill-who job-mode"), reads: words("status is-active is-enabled is-failed is-system-running list-units list-unit-files list-timers list-sockets list-jobs list-dependencies list-machines show cat help get-default")}},
 	{"service rc-service invoke-rc.d", program{derive: unitFirst, action: ServiceControl, reads: words("status")}},
-	{"journalctl", program{derive: journal, name: "journal", valued: "unpoSUgctDM", longs: words("unit user-unit lines priority output since until grep cursor identifier directory file machine cursor-file vacuum-size vacuum-time vacuum-files facility")}},
+	{"journalctl", program{derive: journal, name: "journal", valued: "unpoSUgctDM", longs: words("unit user-unit lines priority output since until grep cursor identifier directory file machine cursor-file vacuum-size vacuum-time vacuum-files facility"), flags: words("user rotate")}},
 	{"dmesg", program{derive: kernelLog, name: "kernel"}},
 }
 
@@ -862,6 +899,7 @@ var containerFamilies = []family{
 func runtime(name string) program {
 	return program{
 		derive: containers, name: name, valued: "cHln", longs: words("config context host log-level tlscacert tlscert tlskey connection identity url root namespace address"),
+		flags: words("tls"),
 		verbs: merged(
 			verbs(ContainerList, "ps ls list images search"),
 			verbs(ContainerRead, "logs inspect stats top port diff history info version events df wait"),
@@ -923,7 +961,7 @@ var otherFamilies = []family{
 	{"nmap", program{derive: scan, valued: "pioeSgDT", longs: words("script script-args top-ports"), writes: words("oN oX oG oA")}},
 	{"arping", program{derive: probe, valued: "cIwsS", hosts: 1}},
 	{"curl", program{
-		derive: probe, valued: "oXdHmuAbceFKTxwrYyzECDPQt", inPlace: words("O remote-name remote-name-all"),
+		derive: probe, valued: "oXdHmuAbceFKTxwrYyzECDPQt", inPlace: words("O remote-name remote-name-all"), flags: words("head"),
 		longs:  words("output request data data-raw data-binary data-urlencode header max-time connect-timeout user user-agent cookie cookie-jar referer form config upload-file proxy write-out range resolve cacert cert key dump-header retry url interface"),
 		writes: words("o output c cookie-jar D dump-header"), reads: words("T upload-file K config cacert cert key"), at: words("d data data-binary data-urlencode"),
 	}},
