@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/pkg/config"
 	"github.com/sallyport/sallyport/pkg/policy"
+	"github.com/sallyport/sallyport/pkg/sshexec"
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
@@ -65,7 +67,42 @@ func validate(c *cobra.Command) (verdict, error) {
 	}
 	v.Dir, v.Hosts, v.Valid = conf.Dir, len(conf.Hosts), true
 	v.Problems = append(v.Problems, conf.Warnings...)
+	v.hostKeys(conf)
 	return v, v.compile(c.Context(), conf.Settings, conf.Origins, conf.Secrets, conf.Site())
+}
+
+// hostKeys adds what is wrong with the known_hosts files, and warns of hosts that
+// cannot prove by them who they are.
+func (v *verdict) hostKeys(conf *config.Config) {
+	files := conf.KnownHosts()
+	if len(files) == 0 {
+		return // has been warned of
+	}
+	trust, err := sshexec.NewTrust(sshexec.TrustOptions{KnownHosts: files})
+	var failure *tool.Failure
+	var bad *sshexec.KnownHostsError
+	if errors.As(err, &failure) && errors.As(err, &bad) {
+		what := "cannot be read: "
+		if bad.Line > 0 {
+			what = "this revocation cannot be understood: "
+		}
+		v.Valid = false
+		v.Problems = append(v.Problems, config.Problem{File: bad.File, Line: bad.Line, Severity: config.Error, Message: what + bad.Error(), Remedy: failure.Remedy})
+		return
+	}
+	for _, line := range trust.Skipped() {
+		v.warn(line.File, line.Line, "this line is skipped: "+line.Error(), "write it as ssh-keyscan does, or remove it")
+	}
+	for _, h := range conf.Hosts {
+		if !trust.Knows(tool.Target{Hostname: h.Hostname, Port: h.Port}, h.HostKeyAlias) {
+			v.warn(filepath.Join(conf.Dir, "servers.yml"), h.Line, fmt.Sprintf("no key of %s is in known_hosts, so connections to it will be refused", h.Alias),
+				fmt.Sprintf("ssh-keyscan -p %d %s >> %s, after comparing the fingerprint with the host's own", h.Port, h.Hostname, files[0]))
+		}
+	}
+}
+
+func (v *verdict) warn(file string, line int, message, remedy string) {
+	v.Problems = append(v.Problems, config.Problem{File: file, Line: line, Severity: config.Warning, Message: message, Remedy: remedy})
 }
 
 // compile adds what is wrong with the policies, those that decide and those of the

@@ -52,7 +52,22 @@ type knownHosts struct {
 	keys   []knownKey
 	byName map[string][]int // name to indexes of keys
 	rest   []int            // the other lines: patterns and hashed names
+
+	skipped []*KnownHostsError
 }
+
+// KnownHostsError is what is wrong with a line of a known_hosts file, or with the
+// file, whose line is 0.
+type KnownHostsError struct {
+	File string
+	Line int
+	Err  error
+}
+
+// Error says what, and not where.
+func (e *KnownHostsError) Error() string { return e.Err.Error() }
+
+func (e *KnownHostsError) Unwrap() error { return e.Err }
 
 // readKnownHosts reads files as OpenSSH does: a line that it cannot understand
 // is skipped, and logged. Only a revocation must not be skipped, because that
@@ -100,6 +115,7 @@ func (h *knownHosts) add(file string, text []byte, log *slog.Logger) error {
 		case revokes(line):
 			return badRevocation(file, n, err)
 		default:
+			h.skipped = append(h.skipped, &KnownHostsError{file, n, err})
 			log.Warn("a line of known_hosts is skipped", "file", file, "line", n, "why", err.Error())
 		}
 	}
@@ -296,14 +312,15 @@ func knownHostsFailure(file string, cause error) *tool.Failure {
 		Code:    tool.FailKnownHosts,
 		Message: fmt.Sprintf("known_hosts file %s cannot be read", file),
 		Remedy:  "make it a readable file of the gateway's user, or correct known_hosts in the configuration",
-		Cause:   cause,
+		Cause:   &KnownHostsError{file, 0, cause},
 	}
 }
 
 func badRevocation(file string, line int, why error) *tool.Failure {
 	return &tool.Failure{
 		Code:    tool.FailKnownHosts,
-		Message: fmt.Sprintf("%s:%d: this %s line cannot be understood: %v", file, line, revoked, why),
+		Message: fmt.Sprintf("%s:%d: this %s line cannot be understood", file, line, revoked),
 		Remedy:  "correct or remove the line; a revocation is not skipped, because the key that it revokes would be trusted",
+		Cause:   &KnownHostsError{file, line, why},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -67,6 +68,19 @@ func (t *Trust) Reload() (commit func(), err error) {
 		return nil, err
 	}
 	return func() { t.known.Store(known) }, nil
+}
+
+// Skipped are the lines of the files that are not understood, and count for
+// nothing.
+func (t *Trust) Skipped() []*KnownHostsError { return t.known.Load().skipped }
+
+// Knows says whether the files have a key or an authority by which a host could
+// prove itself, under its own name or the alias of its [Login].
+func (t *Trust) Knows(target tool.Target, alias string) bool {
+	names := t.known.Load().check(target, alias).scopes
+	return slices.ContainsFunc(names, func(s scope) bool {
+		return slices.ContainsFunc(s.keys, func(k knownKey) bool { return k.marker != revoked })
+	})
 }
 
 // clientConfig is how one handshake with target is held: which host keys and
