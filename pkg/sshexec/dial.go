@@ -17,22 +17,27 @@ import (
 	"github.com/sallyport/sallyport/pkg/tool"
 )
 
-// retryJitter spreads the one retry after a peer that hung up: many
-// connections at once make sshd drop some of them (MaxStartups).
-const retryJitter = 200 * time.Millisecond
+// patience is how long to wait before each further try after a peer that hung
+// up: many connections at once make sshd drop some of them (MaxStartups), until
+// others have logged in. A quarter more or less of it spreads them.
+var patience = []time.Duration{150 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond}
 
 // connect makes one logged-in connection to the host of key: through the pooled
 // connection to its last hop when it has one, else straight to the judged
 // address. The whole of it stands under ctx. A peer that hung up before the
-// login is asked once more; nothing can have run.
+// login is asked again; nothing can have run.
 func (e *Executor) connect(ctx context.Context, key poolKey, target tool.Target) (*conn, error) {
 	c, err := e.attempt(ctx, key, target)
-	var f *tool.Failure
-	if errors.As(err, &f) && f.Code == tool.FailDropped {
+	for _, wait := range patience {
+		var f *tool.Failure
+		if !errors.As(err, &f) || f.Code != tool.FailDropped {
+			break
+		}
 		select {
-		case <-time.After(retryJitter/4 + rand.N(retryJitter)):
-			return e.attempt(ctx, key, target)
+		case <-time.After(wait*3/4 + rand.N(wait/2)):
+			c, err = e.attempt(ctx, key, target)
 		case <-ctx.Done():
+			return nil, err
 		}
 	}
 	return c, err

@@ -281,6 +281,23 @@ func TestSlowLinkIsNotDead(t *testing.T) {
 	finished(t, r, 0)
 }
 
+// An sshd that has too many connections before their login drops others; it is
+// asked again until it has fewer.
+func TestDroppedConnectionsAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	var conns atomic.Int32
+	l, _, host := faulty(t, sshtest.Faults{Conn: func(c net.Conn) net.Conn {
+		if conns.Add(1) <= int32(len(patience)) {
+			c.Close()
+		}
+		return c
+	}})
+	finished(t, l.Run(t.Context(), job(host, line("true"))), 0)
+	if n := int(conns.Load()); n != len(patience)+1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestConnectFailures(t *testing.T) {
 	t.Parallel()
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
