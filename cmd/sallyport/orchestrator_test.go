@@ -138,6 +138,7 @@ type reply struct {
 	Command    string
 	Hostname   string
 	Why        string
+	Culprit    string `json:"denied_command"`
 	Hint       string
 	Hosts      []string
 	Tags       []string
@@ -370,19 +371,22 @@ func (p *parity) denials(t *testing.T) {
 		t.Errorf("network: %s", r.Structured)
 	}
 	r = p.call(t, "ssh_plan", runArgs("web1", "nc -l 80"))
-	if r.Allowed || r.IsError || len(r.Reasons) == 0 || r.Reasons[0].Remedy == "" || !strings.Contains(r.Why, `"nc"`) || r.Hint == "" {
+	if r.Allowed || r.IsError || len(r.Reasons) == 0 || r.Reasons[0].Remedy == "" || !strings.Contains(r.Why, `"nc"`) || r.Hint == "" || r.Culprit != "" {
 		t.Errorf("plan: %s", r.Structured)
+	}
+	if r = p.call(t, "ssh_plan", runArgs("forbidden", "uptime; df -h")); r.Allowed || r.Culprit != "" {
+		t.Errorf("it is not the command's fault: %s", r.Structured)
 	}
 }
 
 func (p *parity) chains(t *testing.T) {
 	for command, culprit := range map[string]string{
 		"uptime && df -h": "", "uptime; df -h": "", "df -h || uptime": "", "df -h | tail -1": "", "uptime && df -h; whoami": "",
-		"nc -l 80 && uptime": "nc", "uptime && nc -l 80": "nc", "uptime; nc -l 80; whoami": "nc",
-		"uptime || nc -l 80": "nc", "df -h | nc -l 80": "nc", "uptime & nc -l 80": "nc", "uptime\nnc -l 80": "nc",
+		"nc -l 80 && uptime": "nc -l 80", "uptime && nc -l 80": "nc -l 80", "uptime; nc -l 80; whoami": "nc -l 80",
+		"uptime || nc -l 80": "nc -l 80", "df -h | nc -l 80": "nc -l 80", "uptime & nc -l 80": "nc -l 80", "uptime\nnc -l 80": "nc -l 80",
 	} {
 		r := p.call(t, "ssh_plan", runArgs("web1", command))
-		if r.IsError || r.Allowed != (culprit == "") || !strings.Contains(r.Text, culprit) {
+		if r.IsError || r.Allowed != (culprit == "") || r.Culprit != culprit || !strings.Contains(r.Why, culprit) {
 			t.Errorf("%q: allowed %v: %s", command, r.Allowed, r.Text)
 		}
 		if ran := p.run(t, "web1", command); ran.IsError == r.Allowed {

@@ -163,6 +163,7 @@ func (c *call) judgeAndRun(ctx context.Context, t tool.Target, usage policy.Usag
 	unresolved := c.resolve(ctx, &t)
 	judged := c.decide(ctx, t, usage, unresolved)
 	c.explain(ctx, &judged)
+	judged.Run.Culprit = c.culprit(ctx, judged.Run)
 	ctx, cancel := c.limitWhole(ctx, judged.Run.Decision.Limits)
 	defer cancel()
 	return c.goOn(ctx, c.follow(ctx, judged, usage, unresolved), usage)

@@ -35,6 +35,33 @@ func (c *call) explain(ctx context.Context, judged *Judged) {
 	judged.Run.Explanation = withoutPlaces(x)
 }
 
+// culprit is, for a tool that plans another one's call, the first command of a
+// denied line that would be denied by itself, where it is the commands that are at
+// fault.
+func (c *call) culprit(ctx context.Context, run tool.Run) string {
+	if c.plan.As == "" || run.Decision.Allow || slices.ContainsFunc(run.Decision.Reasons, ofNoCommand) {
+		return ""
+	}
+	members := c.plan.Steps[0].Members()
+	if len(members) < 2 {
+		return ""
+	}
+	for _, member := range members {
+		alone := c.plan
+		alone.Steps = []tool.Step{member}
+		facts := policy.Facts{CallID: c.id, Tool: c.judged, Caller: c.caller, Plan: alone, Target: run.Target, Now: c.gateway.now()}
+		if !c.gateway.decider.Would(ctx, policy.NewInput(facts)) {
+			return member.Op.Command.Text
+		}
+	}
+	return ""
+}
+
+// ofNoCommand says that a reason would stand whatever the command.
+func ofNoCommand(r tool.Reason) bool {
+	return slices.ContainsFunc([]string{"host_", "network_", "limit_"}, func(prefix string) bool { return strings.HasPrefix(r.Code, prefix) })
+}
+
 // mayKnow asks whether the caller may see the rules; it gives the reasons why
 // not.
 func (c *call) mayKnow(ctx context.Context) []tool.Reason {

@@ -143,6 +143,20 @@ func RunLine(line string) Step {
 	}
 }
 
+// Members are the steps that would run each command of a line by itself; none for
+// a step that runs no line, or one that cannot be parsed.
+func (s Step) Members() (all []Step) {
+	if s.Op.Command == nil {
+		return nil
+	}
+	for _, text := range shell.Members(s.Op.Command.Text) {
+		member := RunLine(text)
+		member.Op.Command.Cwd = s.Op.Command.Cwd
+		all = append(all, member)
+	}
+	return all
+}
+
 // AskGateway is the step that asks the gateway itself.
 func AskGateway(action Action, q Question, subject string) Step {
 	return Step{

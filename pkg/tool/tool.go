@@ -47,6 +47,10 @@ type Run struct {
 	// does not let the caller have it.
 	Explanation *Explanation
 	Unexplained []Reason
+	// Culprit is, when a plan was asked for that policy denies for its commands, the
+	// first one that it would deny by itself; empty where there is but one command,
+	// or none such.
+	Culprit string
 	// Before is what the plan followed from, see Plan.Next.
 	Before *Run
 	// Skipped: it was not this host's turn yet when the call was stopped, which the

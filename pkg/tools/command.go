@@ -88,6 +88,7 @@ type planResult struct {
 	Digest    string            `json:"plan,omitempty" doc:"digest of the plan, as in both logs"`
 	Allowed   bool              `json:"allowed"`
 	Why       string            `json:"why,omitempty" doc:"why it would be denied, in short"`
+	Denied    string            `json:"denied_command,omitempty" doc:"the first of several commands that would be denied by itself"`
 	Hint      string            `json:"hint,omitempty" doc:"what to do about it"`
 	Limits    *planLimits       `json:"limits,omitempty" doc:"in force if it ran now"`
 	Network   *planNetwork      `json:"network,omitempty"`
@@ -147,6 +148,9 @@ func planOf(a planArgs, r tool.Run) planResult {
 	if p.Status.Status == tool.StatusDenied {
 		denied := denialOf(a.Command, r)
 		p.Status.Status, p.Why, p.Hint = tool.StatusOK, denied.Detail, denied.Hint
+		if p.Denied = r.Culprit; p.Denied != "" {
+			p.Why = fmt.Sprintf("in %q: %s", p.Denied, p.Why)
+		}
 	}
 	return p
 }
