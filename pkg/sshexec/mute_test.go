@@ -71,14 +71,16 @@ func TestMuteServerForOthers(t *testing.T) {
 	file := put(t, dir, "file", "hello")
 	answerOf[tool.FileContent](t, l, host, tool.Read{Path: file})
 	mute(t, dir)
-	reports := make(chan tool.Report, 2)
-	for _, seconds := range []int{1, 0} {
+	run := func(seconds int) <-chan tool.Report {
 		j := fileJob(host, tool.Read{Path: file})
 		j.Limits.Seconds = seconds
-		go func() { reports <- l.Run(t.Context(), j) }()
+		report := make(chan tool.Report, 1)
+		go func() { report <- l.Run(t.Context(), j) }()
+		return report
 	}
-	failed(t, <-reports, tool.NotStarted, tool.FailStop)
-	if r := <-reports; r.Outcome == tool.NotStarted {
+	stuck, other := run(1), run(0)
+	failed(t, <-stuck, tool.NotStarted, tool.FailStop)
+	if r := <-other; r.Outcome == tool.NotStarted {
 		failed(t, r, tool.NotStarted, tool.FailDropped)
 	} else if r.Outcome != tool.Finished || r.Err != nil {
 		t.Error(describe(r))
