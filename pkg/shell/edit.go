@@ -36,11 +36,8 @@ const maxEdits = 128
 // anything: a part of it left out, or one of some additions or substitutions made.
 // What they mean is for [Parse] to say; a line that cannot be parsed has none.
 func Edits(line string, additions []Addition, substitutions []Substitution) []Edit {
-	if gate(line) != nil {
-		return nil
-	}
-	tree, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(line), "")
-	if err != nil {
+	tree := treeOf(line)
+	if tree == nil {
 		return nil
 	}
 	e := &editor{line: line, additions: additions, substitutions: substitutions, seen: map[string]bool{line: true}}
@@ -50,6 +47,18 @@ func Edits(line string, additions []Addition, substitutions []Substitution) []Ed
 		return len(e.edits) < maxEdits
 	})
 	return e.edits
+}
+
+// treeOf is a line as bash reads it; nil if it cannot be parsed.
+func treeOf(line string) *syntax.File {
+	if gate(line) != nil {
+		return nil
+	}
+	tree, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(line), "")
+	if err != nil {
+		return nil
+	}
+	return tree
 }
 
 // editor collects edits as the tree is walked.

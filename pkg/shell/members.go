@@ -9,15 +9,11 @@ import (
 // Members are the texts of the commands that operators join to a line, in order.
 // A line that cannot be parsed has none.
 func Members(line string) []string {
-	if gate(line) != nil {
-		return nil
-	}
-	tree, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(line), "")
-	if err != nil {
+	tree := treeOf(line)
+	if tree == nil {
 		return nil
 	}
 	var all []string
-	e := editor{line: line}
 	var add func(*syntax.Stmt)
 	add = func(s *syntax.Stmt) {
 		if joined, ok := s.Cmd.(*syntax.BinaryCmd); ok && len(s.Redirs) == 0 {
@@ -29,7 +25,7 @@ func Members(line string) []string {
 		if s.Semicolon.IsValid() { // or an ampersand
 			piece.to = int(s.Semicolon.Offset())
 		}
-		all = append(all, e.text(piece))
+		all = append(all, strings.TrimRight(line[piece.from:piece.to], " \t\n"))
 	}
 	for _, s := range tree.Stmts {
 		add(s)

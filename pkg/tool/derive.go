@@ -428,11 +428,7 @@ func tarFiles(p *program, ops []Op, c *shell.Command) []Op {
 		members = append(members, option{value: "/"})
 	}
 	if moved {
-		for _, m := range members {
-			op := m.file(FileWrite)
-			op.Recursive = true
-			ops = append(ops, op)
-		}
+		ops = trees(ops, FileWrite, members)
 	}
 	return tarOps(ops, mode, archive, cmp.Or(dir, "."), members)
 }
@@ -474,16 +470,22 @@ func zipFiles(p *program, ops []Op, c *shell.Command) []Op {
 	return ops
 }
 
+// trees are the files that options name, and all that is below them.
+func trees(ops []Op, a Action, named []option) []Op {
+	for _, o := range named {
+		op := o.file(a)
+		op.Recursive = true
+		ops = append(ops, op)
+	}
+	return ops
+}
+
 func tarOps(ops []Op, mode, archive, dir string, members []option) []Op {
 	onArchive := FileRead
 	switch mode {
 	case "c", "create", "r", "append", "u", "update", "A", "catenate", "concatenate":
 		onArchive = FileWrite
-		for _, m := range members {
-			op := m.file(FileRead)
-			op.Recursive = true
-			ops = append(ops, op)
-		}
+		ops = trees(ops, FileRead, members)
 	case "delete":
 		onArchive = FileWrite
 	case "x", "extract", "get":
